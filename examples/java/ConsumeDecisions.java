@@ -5,10 +5,11 @@
 // Appends them to the file and prints them, until Ctrl-C or SIGTERM. One process for a file; start it again after
 // partitions were added to the topic.
 
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import fraudstream.client.Score;
+import fraudstream.client.Standing;
+import fraudstream.client.ValidScores;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -22,9 +23,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
-import java.util.stream.Stream;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -36,7 +35,6 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 public final class ConsumeDecisions {
     private static final ObjectMapper JSON = new ObjectMapper()
-        .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
         .setPropertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE);
 
     public static void main(String[] arguments) {
@@ -64,23 +62,24 @@ public final class ConsumeDecisions {
         try (var file = new DecisionsFile(path); var consumer = new KafkaConsumer<>(options, bytes, bytes)) {
             wakeUpAtTheEnd(consumer, closed);
             assign(consumer, topic, file.last);
-            var scores = new ValidScores(file.last);
+            var scores = new ValidScores(standingsAfter(file.last));
             try {
                 while (true) {
                     List<Decision> valid = new ArrayList<>();
-                    int unreadable = scores.unreadable;
+                    long unreadable = scores.unreadable();
                     for (var record : consumer.poll(Duration.ofSeconds(1))) {
-                        scores.take(record).ifPresent(valid::add);
+                        scores.take(record.partition(), record.value())
+                            .ifPresent(score -> valid.add(Decision.of(record, score)));
                     }
                     file.append(valid);
-                    if (scores.unreadable > unreadable) {
+                    if (scores.unreadable() > unreadable) {
                         System.err.println(
-                            topic + ": " + scores.unreadable
+                            topic + ": " + scores.unreadable()
                                 + " unreadable so far, no score/1: are the workers newer?");
                     }
                 }
             } catch (WakeupException end) {
-                System.err.println(scores.voidScores + " void, " + scores.unreadable + " unreadable");
+                System.err.println(scores.voidScores() + " void, " + scores.unreadable() + " unreadable");
             }
         } finally {
             closed.countDown();
@@ -121,79 +120,22 @@ public final class ConsumeDecisions {
     /** A line of the file: a valid score with its place; partition and offset are those of the scores topic. */
     record Decision(
         int partition, long offset, long epoch, long log, long sourceOffset,
-        String transactionId, String decision, String decidedBy) {}
+        String transactionId, String decision, String decidedBy) {
 
-    /** What the validity of a partition's next score depends on: the highest epoch, the source of the last valid one. */
-    private record Standing(long highestEpoch, long lastLog, long lastOffset) {
-        static final Standing FIRST = new Standing(-1, 0, -1);
+        /** Returns the line of a record with a valid score. */
+        static Decision of(ConsumerRecord<?, ?> record, Score score) {
+            return new Decision(
+                record.partition(), record.offset(), score.epoch(), score.log(), score.sourceOffset(),
+                score.transactionId(), score.decision(), score.decidedBy());
+        }
     }
 
-    /** Applies the rule of valid scores to records of the scores topic, each partition in order. */
-    private static final class ValidScores {
-        private static final long MAX_LOG = 511;
-        private static final long MAX_OFFSET = (1L << 44) - 1;
-        int voidScores;
-        int unreadable;
-        private final Map<Integer, Standing> standings = new HashMap<>();
-
-        /** Goes on behind the last decisions: after a valid score, the standing is its own epoch and source. */
-        ValidScores(Map<Integer, Decision> last) {
-            last.forEach((partition, decided) -> standings.put(
-                partition, new Standing(decided.epoch(), decided.log(), decided.sourceOffset())));
-        }
-
-        /**
-         * Returns the decision of a record, if its score is valid.
-         *
-         * A score is valid if its epoch is not below the highest so far, and its source's log and offset are above
-         * those of the last valid score. A void score counts for the highest epoch too.
-         */
-        Optional<Decision> take(ConsumerRecord<?, byte[]> record) {
-            Optional<Decision> read = read(record);
-            if (read.isEmpty()) {
-                unreadable++;
-                return read;
-            }
-            Decision one = read.get();
-            Standing now = standings.getOrDefault(record.partition(), Standing.FIRST);
-            boolean above = one.log() > now.lastLog()
-                || one.log() == now.lastLog() && one.sourceOffset() > now.lastOffset();
-            if (one.epoch() < now.highestEpoch() || !above) {
-                voidScores++;
-                long highest = Math.max(one.epoch(), now.highestEpoch());
-                standings.put(record.partition(), new Standing(highest, now.lastLog(), now.lastOffset()));
-                return Optional.empty();
-            }
-            standings.put(record.partition(), new Standing(one.epoch(), one.log(), one.sourceOffset()));
-            return read;
-        }
-
-        /** Returns what a record decides; nothing if it is no score of the version that is known here. */
-        private static Optional<Decision> read(ConsumerRecord<?, byte[]> record) {
-            try {
-                JsonNode score = JSON.readTree(record.value() == null ? new byte[0] : record.value());
-                JsonNode source = score.path("source");
-                long epoch = whole(score.path("epoch"));
-                long log = source.has("log") ? whole(source.path("log")) : 0;
-                long offset = whole(source.path("offset"));
-                boolean within = epoch >= 0 && log >= 0 && log <= MAX_LOG && offset >= 0 && offset <= MAX_OFFSET;
-                boolean named = Stream.of("transaction_id", "decision", "decided_by")
-                    .allMatch(field -> score.path(field).isTextual());
-                if (!score.path("schema").asText().equals("score/1") || !within || !named) {
-                    return Optional.empty();
-                }
-                return Optional.of(new Decision(
-                    record.partition(), record.offset(), epoch, log, offset,
-                    score.path("transaction_id").asText(), score.path("decision").asText(),
-                    score.path("decided_by").asText()));
-            } catch (IOException notJson) {
-                return Optional.empty();
-            }
-        }
-
-        private static long whole(JsonNode number) {
-            return number.isIntegralNumber() && number.canConvertToLong() ? number.asLong() : -1;
-        }
+    /** Returns the standings behind the last decisions: after a valid score, they are its own epoch and source. */
+    private static Map<Integer, Standing> standingsAfter(Map<Integer, Decision> last) {
+        Map<Integer, Standing> standings = new HashMap<>();
+        last.forEach((partition, decided) -> standings.put(
+            partition, new Standing(decided.epoch(), decided.log(), decided.sourceOffset())));
+        return standings;
     }
 
     /**

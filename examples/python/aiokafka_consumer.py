@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from decisions_file import Decision, DecisionsFile
 
-from fraudstream import ValidScores
+from fraudstream_client import ValidScores
 
 
 async def partitions_of(brokers: str, topic: str) -> list[TopicPartition]:

@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from decisions_file import Decision, DecisionsFile
 
-from fraudstream import ValidScores
+from fraudstream_client import ValidScores
 
 
 def consume(consumer: Consumer, topic: str, decisions: DecisionsFile) -> None:

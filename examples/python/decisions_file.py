@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fraudstream_client.outputs import Score
-from fraudstream_client.validity import Standing, place_of
+from fraudstream_client import Score, Standing, place_of
 
 
 class Decision(NamedTuple):

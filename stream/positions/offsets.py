@@ -12,11 +12,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from fraudstream_client import outputs
 from fraudstream_client.arms import LIVE
 from fraudstream_client.field_types import AmountMinor, Count, CurrencyCode, LogNumber, Offset, TimeText
 from fraudstream_client.outputs import RULE, Overruled, after_rules
 from fraudstream_client.validity import Standing, log_and_offset, place_of
-from models import policy
 from models.decline_cap import (
     DECLINE_CAP,
     LONGEST_ARM,
@@ -387,7 +387,7 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         score.place,
         identity_of(score.card_id, score.transaction_id),
         arm,
-        declined=ruled == policy.Decision.DECLINE,
+        declined=ruled == outputs.Decision.DECLINE,
         capped=by == DECLINE_CAP,
         let_through=_let_through(score) if by == LET_THROUGH else None,
         bound=arm == LIVE and by is not None and by.startswith(RULE),

@@ -3,16 +3,18 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fraudstream.demo.services.processes import Child
-from support.example_commands import BUILD_GO, CLIENTS, COPY_JARS, LIBRARIES, ExampleClient
+from support.example_commands import BUILD_GO, BUILD_JARS, CLIENTS, LIBRARIES, ExampleClient
 from support.fleet.fleet import until
 from support.paths import HOUSE
 
@@ -20,6 +22,8 @@ CACHE = HOUSE / ".cache"
 RESOLVE_SECONDS = 600.0
 PRODUCE_SECONDS = 120.0
 END_SECONDS = 30.0
+_UNRESOLVED = re.compile(r"could not be resolved|Could not (?:transfer|find) artifact|Unknown host")
+"""What Maven says where it reaches no repository and has not kept what it needs."""
 
 Decision = dict[str, Any]
 
@@ -34,18 +38,42 @@ def built(name: str) -> ExampleClient:
     Raises:
         NoToolchain: it cannot be built on this machine.
     """
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"examples-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+    with _locked(name):
         _BUILDERS.get(name, lambda: None)()
     return CLIENTS[name]
 
 
+def run_conformance(name: str) -> None:
+    """Run the tests of `clients/java` or `clients/go`, which pass the cases of `clients/conformance`.
+
+    Raises:
+        NoToolchain: they cannot be built on this machine.
+    """
+    with _locked(name):
+        if name == "java":
+            _need("java", "javac", "mvn")
+            _build_by_maven(("mvn", "-q", "-B", "-f", "clients/java", "verify"))
+        else:
+            _need("go", "gofmt")
+            _check_go("clients/go")
+            _compile(("go", "test", "-C", "clients/go", "-count=1", "./..."), prints=True)
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"examples-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        yield
+
+
 def _build_java() -> None:
     _need("java", "javac", "mvn")
-    if _is_newer("examples/java/build/classes/ConsumeDecisions.class", "examples/java/*.*"):
+    if _is_newer(
+        "examples/java/build/classes/ConsumeDecisions.class", "examples/java/*.*", "clients/java/src/**/*.java"
+    ):
         return
-    _resolve(COPY_JARS)
+    _build_by_maven(BUILD_JARS)
     sources = sorted(str(path.relative_to(HOUSE)) for path in HOUSE.glob("examples/java/*.java"))
     options = ("-Xlint:all", "-Werror", "-cp", f"{LIBRARIES}/*", "-d", "examples/java/build/classes")
     _compile(("javac", *options, *sources))
@@ -53,20 +81,24 @@ def _build_java() -> None:
 
 def _build_go() -> None:
     _need("go", "gofmt")
-    if _is_newer("examples/go/build/produce", "examples/go/**/*.*"):
+    if _is_newer("examples/go/build/produce", "examples/go/**/*.*", "clients/go/*.*"):
         return  # another process may be running it
-    _resolve(("go", "mod", "download", "-C", "examples/go"))
-    _compile(("gofmt", "-l", "examples/go"))
-    _compile(("go", "vet", "-C", "examples/go", "./..."))
+    _check_go("examples/go")
     _compile(BUILD_GO)
+
+
+def _check_go(folder: str) -> None:
+    _resolve(("go", "mod", "download", "-C", folder))
+    _compile(("gofmt", "-l", folder))
+    _compile(("go", "vet", "-C", folder, "./..."))
 
 
 _BUILDERS: Mapping[str, Callable[[], None]] = {"java": _build_java, "go": _build_go}
 
 
-def _is_newer(made: str, sources: str) -> bool:
+def _is_newer(made: str, *sources: str) -> bool:
     """Tell whether a file that a build makes is there and newer than the sources."""
-    newest = max(path.stat().st_mtime for path in HOUSE.glob(sources))
+    newest = max(path.stat().st_mtime for pattern in sources for path in HOUSE.glob(pattern))
     return (HOUSE / made).exists() and (HOUSE / made).stat().st_mtime > newest
 
 
@@ -82,9 +114,17 @@ def _resolve(command: Sequence[str]) -> None:
         raise NoToolchain(f"`{' '.join(command)}` failed: {(done.stdout + done.stderr)[-500:]}")
 
 
-def _compile(command: Sequence[str]) -> None:
+def _build_by_maven(command: Sequence[str]) -> None:
     done = _run(command)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), f"{' '.join(command)}: {done}"
+    said = done.stdout + done.stderr
+    if done.returncode != 0 and _UNRESOLVED.search(said):
+        raise NoToolchain(f"`{' '.join(command)}` failed: {said[-500:]}")
+    assert done.returncode == 0, f"{' '.join(command)}: {said[-2_000:]}"
+
+
+def _compile(command: Sequence[str], *, prints: bool = False) -> None:
+    done = _run(command)
+    assert (done.returncode, done.stdout * (not prints), done.stderr) == (0, "", ""), f"{' '.join(command)}: {done}"
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

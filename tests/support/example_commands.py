@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 LIBRARIES = "examples/java/build/libs"
 JAVA = ("java", "-cp", f"{LIBRARIES}/*")
-COPY_JARS = ("mvn", "-q", "-f", "examples/java", "dependency:copy-dependencies")
+BUILD_JARS = ("mvn", "-q", "-f", "examples/java", "package")
 BUILD_GO = ("go", "build", "-C", "examples/go", "-o", "build/", "./...")
 
 

@@ -8,6 +8,10 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"fraudstream/client"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // A decision is a line of the file: a valid score with its place.
@@ -20,6 +24,26 @@ type decision struct {
 	TransactionID string `json:"transaction_id"`
 	Decision      string `json:"decision"`
 	DecidedBy     string `json:"decided_by"`
+}
+
+// decisionOf returns the line of a record with a valid score.
+func decisionOf(record *kgo.Record, score client.Score) decision {
+	return decision{
+		Partition: record.Partition, Offset: record.Offset,
+		Epoch: score.Epoch, Log: score.Log, SourceOffset: score.SourceOffset,
+		TransactionID: score.TransactionID, Decision: score.Decision, DecidedBy: score.DecidedBy,
+	}
+}
+
+// standingsAfter returns the standings behind the last decisions: after a valid score, they are its own epoch and source.
+func standingsAfter(last map[int32]decision) map[int32]client.Standing {
+	standings := map[int32]client.Standing{}
+	for partition, decided := range last {
+		standings[partition] = client.Standing{
+			HighestEpoch: decided.Epoch, LastLog: decided.Log, LastOffset: decided.SourceOffset,
+		}
+	}
+	return standings
 }
 
 // decisionsFile is the consumer's result, and at the same time its state: the last line of a partition says all that is

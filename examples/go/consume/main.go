@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"fraudstream/client"
+
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -38,43 +40,43 @@ func consume(ctx context.Context, brokers []string, topic, path string) error {
 	}
 	defer file.Close()
 	// If the next score was deleted, say so rather than pass over some.
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	if err := assign(ctx, client, topic, file.last); err != nil {
+	defer kafka.Close()
+	if err := assign(ctx, kafka, topic, file.last); err != nil {
 		return err
 	}
-	scores := validScores{standings: standingsAfter(file.last)}
+	scores := client.ValidScores{Standings: standingsAfter(file.last)}
 	for {
-		fetches := client.PollFetches(ctx)
+		fetches := kafka.PollFetches(ctx)
 		if ctx.Err() != nil {
-			fmt.Fprintf(os.Stderr, "%d void, %d unreadable\n", scores.void, scores.unreadable)
+			fmt.Fprintf(os.Stderr, "%d void, %d unreadable\n", scores.Void, scores.Unreadable)
 			return nil
 		}
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("%s: %w", topic, err)
 		}
 		var valid []decision
-		unreadable := scores.unreadable
+		unreadable := scores.Unreadable
 		fetches.EachRecord(func(record *kgo.Record) {
-			if found, ok := scores.take(record); ok {
-				valid = append(valid, found)
+			if score, ok := scores.Take(record.Partition, record.Value); ok {
+				valid = append(valid, decisionOf(record, score))
 			}
 		})
 		if err := file.add(valid); err != nil {
 			return err
 		}
-		if scores.unreadable > unreadable {
-			fmt.Fprintf(os.Stderr, "%s: %d unreadable so far, no score/1: are the workers newer?\n", topic, scores.unreadable)
+		if scores.Unreadable > unreadable {
+			fmt.Fprintf(os.Stderr, "%s: %d unreadable so far, no score/1: are the workers newer?\n", topic, scores.Unreadable)
 		}
 	}
 }
 
 // assign makes the client read all partitions of a topic, each from behind its last decision.
-func assign(ctx context.Context, client *kgo.Client, topic string, last map[int32]decision) error {
-	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
+func assign(ctx context.Context, kafka *kgo.Client, topic string, last map[int32]decision) error {
+	topics, err := kadm.NewClient(kafka).ListTopics(ctx, topic)
 	if err == nil {
 		err = topics[topic].Err
 	}
@@ -88,6 +90,6 @@ func assign(ctx context.Context, client *kgo.Client, topic string, last map[int3
 			starts[partition] = kgo.NewOffset().At(decided.Offset + 1)
 		}
 	}
-	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts})
+	kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts})
 	return nil
 }

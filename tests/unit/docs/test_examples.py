@@ -10,7 +10,7 @@ import pytest
 from fraudstream_client.validity import Standing, place_of
 from models.let_through import LetThrough
 from stream.contract.transaction import ParsedTransaction, read_transaction
-from support.example_commands import BUILD_GO, CLIENTS, COPY_JARS
+from support.example_commands import BUILD_GO, BUILD_JARS, CLIENTS
 from support.paths import HOUSE
 
 EXAMPLES = HOUSE / "examples"
@@ -35,11 +35,11 @@ def test_the_readme_has_the_two_commands_of_each_client(name: str) -> None:
 
 
 def test_the_readme_has_the_commands_that_build_the_programs() -> None:
-    assert {f"$ {shlex.join(command)}" for command in (COPY_JARS, BUILD_GO)} <= set(COMMANDS)
+    assert {f"$ {shlex.join(command)}" for command in (BUILD_JARS, BUILD_GO)} <= set(COMMANDS)
 
 
 def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    assert len(COMMANDS) == 2 * len(CLIENTS) + len((COPY_JARS, BUILD_GO))
+    assert len(COMMANDS) == 2 * len(CLIENTS) + len((BUILD_JARS, BUILD_GO))
 
 
 def test_the_guide_makes_standings_of_the_rows_of_a_table() -> None:
