@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import click
 
 SHIPPED = ("worker", "demo")
-"""The lock files of what is shipped: of the image `worker`, and of `tools`."""
+"""The lock files of what is shipped: of the image `worker`, and of `tools`. Our own two distributions are in none."""
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
 _NEVER_HERE = re.compile(r"; .*(?:sys_platform == 'win32'|python_full_version >= '3\.1[2-9]')")
 _SECONDS = 300

@@ -27,7 +27,10 @@ from support.page_blocks import blocks, console_lines
 from support.paths import HOUSE
 
 README = (HOUSE / "README.md").read_text()
-OF_THE_CHECKOUT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")
+OF_THE_CHECKOUT = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"),
+    *("clients/README.md", "clients/conformance/README.md", "clients/python/README.md"),
+)
 PAGES = {
     str(path.relative_to(HOUSE)): path.read_text()
     for path in [*(HOUSE / name for name in OF_THE_CHECKOUT), *(HOUSE / "docs").rglob("*.md")]

@@ -43,7 +43,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md")
+CLIENTS = ("clients/README.md", "clients/conformance/README.md", "clients/python/README.md")
+OUTSIDE = (
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md"),
+    *CLIENTS,
+)
 
 
 def test_every_heading_that_a_page_outside_of_the_site_links_to_exists() -> None:
