@@ -24,7 +24,7 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 OUTSIDE = re.compile(
-    r"\[([^\]]+)\]\((?:\.\./)+(?:README|CHANGELOG|CONTRIBUTING|SECURITY|deploy|examples|tests|stream)[^)]*\)"
+    r"\[([^\]]+)\]\((?:\.\./)+(?:README|CHANGELOG|CONTRIBUTING|SECURITY|deploy|examples|tests|stream|clients)[^)]*\)"
 )
 """A link to a file that is not part of the site."""
 
