@@ -66,27 +66,27 @@ def commit() -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=HOUSE,
-        check=True,
-        capture_output=True,
-    )
-    (built,) = folder.glob("*.whl")
-    return built
+    return built(HOUSE, tmp_path_factory.mktemp("wheel"))
+
+
+def built(sources: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=sources, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of an environment with the wheel and links to the packages that are locked for a worker."""
+    """The `bin` folder of an environment with both wheels, and links to the packages that are locked for a worker."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     for place in worker_files():
         (site / place.name).symlink_to(place)
     install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-cache", "--no-index", "--no-deps")
-    subprocess.run([*install, "--python", str(folder / "bin" / "python"), str(wheel)], check=True)
+    client = built(HOUSE / "clients/python", tmp_path_factory.mktemp("client"))
+    subprocess.run([*install, "--python", str(folder / "bin" / "python"), str(client), str(wheel)], check=True)
     return folder / "bin"
 
 
