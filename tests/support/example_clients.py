@@ -20,6 +20,8 @@ from support.paths import HOUSE
 
 CACHE = HOUSE / ".cache"
 RESOLVE_SECONDS = 600.0
+ORDINARY_SECONDS = 90.0
+"""How long a registry that does not answer may hold up an ordinary test."""
 PRODUCE_SECONDS = 120.0
 END_SECONDS = 30.0
 _UNRESOLVED = re.compile(r"could not be resolved|Could not (?:transfer|find) artifact|Unknown host")
@@ -52,10 +54,10 @@ def run_conformance(name: str) -> None:
     with _locked(name):
         if name == "java":
             _need("java", "javac", "mvn")
-            _build_by_maven(("mvn", "-q", "-B", "-f", "clients/java", "verify"))
+            _build_by_maven(("mvn", "-q", "-B", "-f", "clients/java", "verify"), ORDINARY_SECONDS)
         else:
             _need("go", "gofmt")
-            _check_go("clients/go")
+            _check_go("clients/go", ORDINARY_SECONDS)
             _compile(("go", "test", "-C", "clients/go", "-count=1", "./..."), prints=True)
 
 
@@ -87,8 +89,8 @@ def _build_go() -> None:
     _compile(BUILD_GO)
 
 
-def _check_go(folder: str) -> None:
-    _resolve(("go", "mod", "download", "-C", folder))
+def _check_go(folder: str, seconds: float = RESOLVE_SECONDS) -> None:
+    _resolve(("go", "mod", "download", "-C", folder), seconds)
     _compile(("gofmt", "-l", folder))
     _compile(("go", "vet", "-C", folder, "./..."))
 
@@ -107,15 +109,15 @@ def _need(*commands: str) -> None:
         raise NoToolchain(f"not on PATH: {', '.join(missing)}")
 
 
-def _resolve(command: Sequence[str]) -> None:
+def _resolve(command: Sequence[str], seconds: float) -> None:
     """Get a language's libraries, which needs its registry, or what was got before."""
-    done = _run(command)
+    done = _run(command, seconds)
     if done.returncode != 0:
         raise NoToolchain(f"`{' '.join(command)}` failed: {(done.stdout + done.stderr)[-500:]}")
 
 
-def _build_by_maven(command: Sequence[str]) -> None:
-    done = _run(command)
+def _build_by_maven(command: Sequence[str], seconds: float = RESOLVE_SECONDS) -> None:
+    done = _run(command, seconds)
     said = done.stdout + done.stderr
     if done.returncode != 0 and _UNRESOLVED.search(said):
         raise NoToolchain(f"`{' '.join(command)}` failed: {said[-500:]}")
@@ -127,11 +129,14 @@ def _compile(command: Sequence[str], *, prints: bool = False) -> None:
     assert (done.returncode, done.stdout * (not prints), done.stderr) == (0, "", ""), f"{' '.join(command)}: {done}"
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], seconds: float = RESOLVE_SECONDS) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"GOTOOLCHAIN": "local"}  # an older Go says so, and downloads no newer one
-    return subprocess.run(
-        command, cwd=HOUSE, env=environment, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS
-    )
+    try:
+        return subprocess.run(
+            command, cwd=HOUSE, env=environment, check=False, capture_output=True, text=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NoToolchain(f"`{' '.join(command)}` did not end within {seconds:g} s") from error
 
 
 def _anywhere(command: Sequence[str]) -> list[str]:
