@@ -14,7 +14,7 @@ UNIT := $(BIN)/pytest -n logical --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --no-emit-package fraudstream-client -c requirements/constraints.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration acceptance bench compose-check docs parts lock clean
+.PHONY: help setup demo test lint unit integration acceptance bench compose-check docs dist parts lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -65,7 +65,7 @@ integration: setup  ## the tests on Kafka and Redis, except the long ones
 acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; about 90 minutes
 	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) --hypothesis-profile thorough -m "acceptance or full_size or property"
 
-compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
+compose-check: setup dist  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
 	$(BIN)/python -m deploy.check
 
 bench: .venv-bench/.installed  ## fraudstream beside what users would write instead, on your Kafka and Redis: about an hour
@@ -94,6 +94,14 @@ lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/parts.txt requirements/parts.in
 	$(COMPILE) -o requirements/bench.txt --extra train --extra report --group bench -c requirements/demo.txt pyproject.toml requirements/tools.in
 
+dist: setup .venv-dist/.installed  ## a release in dist/: wheels, sdists, lists with hashes, sums, and provenance
+	$(BIN)/python deploy/dist.py --python .venv-dist/bin/python
+
+.venv-dist/.installed: requirements/build.txt
+	@test -x .venv-dist/bin/python || $(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/build.txt
+	@touch $@
+
 parts: setup .venv-parts/.installed  ## bills of materials, licences and known vulnerabilities of what is shipped
 	.venv-parts/bin/python deploy/parts.py
 
@@ -103,4 +111,4 @@ parts: setup .venv-parts/.installed  ## bills of materials, licences and known v
 	@touch $@
 
 clean:  ## remove what was built here, .venv included
-	rm -rf .venv .venv-bench .venv-demo .venv-parts .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-bench .venv-demo .venv-dist .venv-parts .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
