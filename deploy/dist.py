@@ -42,17 +42,20 @@ def run(*words: str, folder: Path = Path(), environment: Mapping[str, str] | Non
     """Run a program, and return what it prints.
 
     Raises:
-        click.ClickException: it failed; the message has the end of what it said.
+        click.ClickException: it failed, or is not there; the message has the end of what it said.
     """
-    done = subprocess.run(  # noqa: S603 - git, and Python of the environment of the tools
-        words,
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_SECONDS,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - git, and Python of the environment of the tools
+            words,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except OSError as error:
+        raise click.ClickException(f"{words[0]} cannot be run: {error.strerror}; `make dist` makes it") from error
     if done.returncode:
         raise click.ClickException(f"`{' '.join(words)}` ended with {done.returncode}: {done.stderr[-2_000:].strip()}")
     return done.stdout
@@ -76,7 +79,9 @@ def sums_of(files: Iterable[Path]) -> str:
 
 def pins_of(wheels: Iterable[Path]) -> str:
     """Return a list for `pip install --require-hashes` with these wheels alone."""
-    lines = ["# The wheels of this release: pip install --require-hashes --no-deps --no-index --find-links FOLDER -r FILE\n"]
+    lines = [
+        "# The wheels of this release: pip install --require-hashes --no-deps --no-index --find-links FOLDER -r FILE\n"
+    ]
     for wheel in wheels:
         name, version = wheel.name.split("-")[:2]
         lines.append(f"{name.replace('_', '-')}=={version} --hash=sha256:{sum_of(wheel)}\n")
@@ -153,7 +158,9 @@ def main(python: str, out: Path) -> None:
         statement = statement_of(subjects, inputs, source, tools_of(python), began)
         (out / PROVENANCE).write_text(json.dumps(statement, indent=1) + "\n")
     else:
-        click.echo("no provenance: the checkout differs from its commit (`git status`); commit first for a release", err=True)
+        click.echo(
+            "no provenance: the checkout differs from its commit (`git status`); commit first for a release", err=True
+        )
     (out / SUMS).write_text(sums_of(sorted(out.iterdir())))
     for path in sorted(out.iterdir()):
         click.echo(f"{path}: {path.stat().st_size / 1024:,.0f} KiB")
