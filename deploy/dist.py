@@ -1,7 +1,7 @@
 """Builds a release into `dist/`: wheels, sdists, the lists of what they need, sums, and where it all comes from.
 
-`make dist` runs it. Both distributions are built by the locked tools of `requirements/build.txt`, dated as their commit,
-so that the same commit, tools and compiler give the same bytes. The provenance is a statement of in-toto with SLSA's
+`make dist` runs it. The locked tools of `requirements/build.txt` build both distributions, dated as their commit, so
+that the same commit, tools and compiler give the same bytes. The provenance is a statement of in-toto with SLSA's
 predicate; nobody signs it here. It names a commit, so a checkout that differs from its commit gets none.
 """
 
@@ -31,7 +31,7 @@ _SECONDS = 600
 
 
 class Source(NamedTuple):
-    """What is built: its commit, when that was made, in seconds of Unix time, and whether the checkout is as it says."""
+    """What is built: its commit, when that was made in seconds of Unix time, whether the checkout is that."""
 
     commit: str
     made_s: int
@@ -55,7 +55,9 @@ def run(*words: str, folder: Path = Path(), environment: Mapping[str, str] | Non
             timeout=_SECONDS,
         )
     except OSError as error:
-        raise click.ClickException(f"{words[0]} cannot be run: {error.strerror}; `make dist` makes it") from error
+        raise click.ClickException(
+            f"{words[0]} cannot be run: {error.strerror}; `make dist` installs the tools that build"
+        ) from error
     if done.returncode:
         raise click.ClickException(f"`{' '.join(words)}` ended with {done.returncode}: {done.stderr[-2_000:].strip()}")
     return done.stdout

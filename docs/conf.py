@@ -1,10 +1,13 @@
 """The documentation site: the Markdown pages of this folder, by Sphinx and MyST; `make docs` builds it."""
 
 import re
+import tomllib
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 project = "fraudstream"
+release = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
 project_copyright = "the authors of fraudstream"
 extensions = ["myst_parser"]
 nitpicky = True
@@ -16,7 +19,7 @@ suppress_warnings = ["misc.highlighting_failure"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_title = "fraudstream"
+html_title = f"fraudstream {release}"
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}

@@ -1,4 +1,4 @@
-"""A release: the same commit gives the same bytes, the sums and the provenance are true, and a difference is told of."""
+"""A release: the same commit gives the same bytes, sums and provenance are true, and a difference is told of."""
 
 import json
 import subprocess
@@ -100,4 +100,6 @@ def test_tools_that_are_not_there_are_told_of(checkout: Path) -> None:
     command = [sys.executable, "deploy/dist.py", "--python", "/nowhere/python", "--out", "build/failed"]
     done = subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "Error: /nowhere/python cannot be run: No such file or directory; `make dist` makes it\n"
+    assert done.stderr.startswith(
+        "Error: /nowhere/python cannot be run: No such file or directory; `make dist` installs"
+    )
