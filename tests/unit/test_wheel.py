@@ -146,7 +146,7 @@ def test_the_installed_version_tells_the_commit_that_the_wheel_was_built_from(
     environment: Path, tmp_path: Path, commit: str
 ) -> None:
     told = run(environment, tmp_path, "fraudstream", "--version")
-    assert re.fullmatch(rf"fraudstream, version [0-9.]+\+g{commit}(\.dirty)?\n", told.stdout), told.stderr
+    assert re.fullmatch(rf"fraudstream, version [0-9.]+(b[0-9]+)?\+g{commit}(\.dirty)?\n", told.stdout), told.stderr
 
 
 @pytest.mark.parametrize(("has_commit", "expected"), [(True, "g{commit}"), (False, "s[0-9a-f]{{12}}")])

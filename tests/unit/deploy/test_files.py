@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deploy.check import __main__ as check
 from deploy.check.metric_names import prometheus_names
 from deploy.check.queries import Span, trace_problem
 from deploy.check.records import Scores, not_scored_once
+from deploy.dist import LOCKS, PINS
 from stream.settings import PREFIX, Settings, read_settings
 from stream.telemetry.catalogue import CATALOGUE
 from support.paths import HOUSE
@@ -174,7 +176,8 @@ def test_the_build_context_is_exactly_what_the_dockerfile_copies() -> None:
         for source in words.split()[:-1]
     ]
     assert sorted(allowed) == sorted(set(copied))
-    assert all((HOUSE / source).exists() for source in copied)
+    built = {f"dist/{name}" for name in (PINS, *(f"requirements-{lock}.txt" for lock in LOCKS), "*.whl")}
+    assert {source for source in copied if not (HOUSE / source).exists()} - built == set()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
@@ -264,3 +267,15 @@ def test_transactions_without_exactly_one_score_are_counted() -> None:
     scores = Scores({"once": [None], "twice": [None, None]}, void=0, records=3)
     assert not_scored_once(["once"], scores) == {}
     assert not_scored_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}
+
+
+def test_images_the_chart_and_pages_name_the_version_of_the_packages() -> None:
+    version = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((DEPLOY / "helm/fraudstream/Chart.yaml").read_text())
+    number, _, beta = version.partition("b")
+    assert (chart["appVersion"], chart["version"]) == (version, f"{number}-beta.{beta}" if beta else number)
+    pages = [DEPLOY / "Dockerfile", DEPLOY / "compose.yaml", DEPLOY / "helm/examples/production.yaml"]
+    pages += [HOUSE / f"docs/how-to/{name}.md" for name in ("run-in-containers", "run-on-kubernetes")]
+    for page in pages:
+        tags = re.findall(r"fraudstream(?:-tools)?(?::|, tag: )([0-9][^\s}]*)", page.read_text())
+        assert set(tags) == {version}, page
