@@ -269,7 +269,7 @@ def test_transactions_without_exactly_one_score_are_counted() -> None:
     assert not_scored_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}
 
 
-def test_images_the_chart_and_pages_name_the_version_of_the_packages() -> None:
+def test_images_the_chart_pages_and_the_jar_name_the_version_of_the_packages() -> None:
     version = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((DEPLOY / "helm/fraudstream/Chart.yaml").read_text())
     number, _, beta = version.partition("b")
@@ -279,3 +279,6 @@ def test_images_the_chart_and_pages_name_the_version_of_the_packages() -> None:
     for page in pages:
         tags = re.findall(r"fraudstream(?:-tools)?(?::|, tag: )([0-9][^\s}]*)", page.read_text())
         assert set(tags) == {version}, page
+    for pom in (HOUSE / "clients/java/pom.xml", HOUSE / "examples/java/pom.xml"):
+        own = re.findall(r"<artifactId>fraudstream-client</artifactId>\s*<version>(.*)</version>", pom.read_text())
+        assert own == [version], pom
