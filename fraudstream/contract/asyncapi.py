@@ -121,6 +121,7 @@ def _channel(settings: Settings, topic: TopicFacts, partitions: int | None) -> d
             }
         },
         "x-key": topic.key.about,
+        **({"x-partitions-as": topic.partitions_as} if topic.partitions_as else {}),
         "x-readers": [str(role) for role in topic.readers],
         "x-writers": [str(role) for role in topic.writers],
     }

@@ -5,16 +5,18 @@ any other topic, an *output*, a break is also what a reader has not met before: 
 absent. Records that were written under the old document stay on a topic, so what they hold must stay allowed.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fraudstream.contract.topic_facts import Role
 
 Schema = Mapping[str, Any]
-_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems")
-_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _INCOMPARABLE = ("pattern", "not")
 _NO_TYPE = "anything"
+_FIELD = re.compile("`[^`]+`")
 
 
 class Change(NamedTuple):
@@ -68,6 +70,7 @@ def _changes_of_topic(topic: str, old: Schema, new: Schema) -> Iterator[Change]:
         yield Change(topic, f"the topic is called {after['address']}, not {before['address']}", is_break=True)
     yield from _changes_of_rights(topic, before, after)
     yield from _changes_of_settings(topic, before, after)
+    yield from _changes_of_meaning(topic, before, after)
     for name, what, is_break in _names(before["messages"], after["messages"], "message"):
         yield Change(f"{topic}.{name}", what, is_break)
     is_input = not _is_written_by_us_alone(after)
@@ -103,9 +106,25 @@ def _changes_of_settings(topic: str, before: Schema, after: Schema) -> Iterator[
             yield Change(f"{topic}.{name}", f"is {now}, not {was}", is_break=not is_more)
 
 
+def _changes_of_meaning(topic: str, before: Schema, after: Schema) -> Iterator[Change]:
+    """Yield what a key or a partition number stands for now, which no schema says: most keys are texts of one form.
+
+    Another field in the key is a break, other words for the same field are none.
+    """
+    old, new = before["x-key"], after["x-key"]
+    if old != new:
+        yield Change(f"{topic}.key", f"is {new!r}, not {old!r}", is_break=_FIELD.findall(old) != _FIELD.findall(new))
+    was, now = before.get("x-partitions-as"), after.get("x-partitions-as")
+    if was != now:
+        like = "its own" if now is None else f"that of its {now}"
+        yield Change(f"{topic}.x-partitions-as", f"the partition of a record is {like}", is_break=was is not None)
+
+
 def _changes_of_message(topic: str, name: str, documents: tuple[Schema, Schema], *, is_input: bool) -> Iterator[Change]:
     old, new = (document["components"]["messages"][name] for document in documents)
     record = old["title"] if old["payload"].get("$ref") else name
+    if old["contentType"] != new["contentType"]:
+        yield Change(f"{topic}.{name}", f"is {new['contentType']}, not {old['contentType']}", is_break=True)
     parts: tuple[tuple[str, Callable[[Schema], Schema]], ...] = (
         (record, lambda message: message["payload"]),
         (f"{topic}.headers", lambda message: message["headers"]),
@@ -174,7 +193,7 @@ def _differences_of_kind(path: str, old: _Side, new: _Side) -> Iterator[_Differe
     yield from _differences_of_bounds(path, old.schema, new.schema)
     if "properties" in old.schema or "properties" in new.schema:
         yield from _differences_of_fields(path, old, new)
-    for name, suffix in (("items", "[]"), ("additionalProperties", ".*")):
+    for name, suffix in (("items", "[]"), ("additionalProperties", ".*"), ("propertyNames", ".*")):
         was, now = old.schema.get(name, True), new.schema.get(name, True)
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             yield from _differences(f"{path}{suffix}", old.part(was), new.part(now))

@@ -247,3 +247,21 @@ def test_the_command_compares_two_documents_and_exits_with_1_for_a_break(tmp_pat
     refused = CliRunner().invoke(main, ["contract", "diff", str(other)])
     assert refused.exit_code == 2
     assert "is no JSON" in refused.stderr
+
+
+def test_a_document_that_cannot_be_compared_is_refused_before_and_does_not_look_like_a_break(tmp_path: Any) -> None:
+    cut, older, dangling = document(), document() | {"asyncapi": "2.6.0"}, document()
+    del cut["components"]
+    del dangling["components"]["messages"]["label"]
+    for unfit, why in (
+        ({"openapi": "3.1.0", "paths": {}}, "missing required field `asyncapi`"),
+        ([], "Expected `object`, got `array`"),
+        (cut, "missing required field `components`"),
+        (older, "`$.asyncapi`"),
+        (dangling, "label is not among the components' messages"),
+    ):
+        file = tmp_path / "unfit.json"
+        file.write_text(json.dumps(unfit))
+        refused = CliRunner().invoke(main, ["contract", "diff", str(file)])
+        assert (refused.exit_code, refused.exception.__class__) == (2, SystemExit)
+        assert why in refused.stderr

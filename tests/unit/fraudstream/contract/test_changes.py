@@ -87,6 +87,26 @@ BREAKS: dict[str, tuple[Edit, str]] = {
         lambda d: message(d, "score")["bindings"]["kafka"]["key"].pop("not"),
         "scores.key",
     ),
+    "a key is another field of the same form": (
+        lambda d: put(d["channels"]["scores"], **{"x-key": "The record's `merchant_id`."}),
+        "scores.key",
+    ),
+    "records are on another partition": (
+        lambda d: d["channels"]["scores"].pop("x-partitions-as"),
+        "scores.x-partitions-as",
+    ),
+    "a value has another format": (
+        lambda d: put(message(d, "score"), contentType="application/avro"),
+        "scores.score",
+    ),
+    "an input takes fewer fields": (
+        lambda d: put(schema(d, "TransactionRecord"), maxProperties=3),
+        "transaction/1",
+    ),
+    "an input's names of fields are others": (
+        lambda d: put(schema(d, "TransactionRecord"), propertyNames={"pattern": "^a"}),
+        "transaction/1.*",
+    ),
     "a field is gone": (lambda d: schema(d, "Score")["properties"].pop("propensity"), "score/1.propensity"),
     "a field within a field is gone": (
         lambda d: schema(d, "ModelName")["properties"].pop("digest"),
@@ -173,6 +193,10 @@ ADDITIONS: dict[str, tuple[Edit, str]] = {
     "records may be larger": (
         lambda d: kafka(d, "scores")["topicConfiguration"].update({"max.message.bytes": 10**8}),
         "scores.max.message.bytes",
+    ),
+    "the key in other words": (
+        lambda d: put(d["channels"]["scores"], **{"x-key": "The `card_id` of the record."}),
+        "scores.key",
     ),
     "a new header": (
         lambda d: message(d, "label")["headers"]["properties"].update(new={"type": "string"}),
