@@ -57,7 +57,7 @@ class _Components(msgspec.Struct):
 
 
 class _Document(msgspec.Struct):
-    """What a comparison reads of a document: one that lacks it is refused before, since an error would look as a break."""
+    """What a comparison reads of a document: one that lacks it is refused before: an error would look as a break."""
 
     asyncapi: Annotated[str, msgspec.Meta(pattern=r"^3\.")]
     channels: dict[str, _Channel]

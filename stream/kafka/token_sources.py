@@ -98,9 +98,14 @@ class TokenEndpoint:
         """Ask for a token, on an event loop of this call's own."""
         try:
             secret = _text_of(self.secret_file) if self.secret_file else self.secret
-            context = ssl.create_default_context(cafile=self.cafile or None)
         except (OSError, UnicodeDecodeError) as error:
-            return f"{self.secret_file or self.cafile} cannot be read: {system_reason(error)}"
+            return f"{self.secret_file} cannot be read: {system_reason(error)}"
+        try:
+            context = ssl.create_default_context(cafile=self.cafile or None)
+        except ssl.SSLError:
+            return f"{self.cafile} holds no PEM certificates ({PREFIX}KAFKA_OAUTH_CAFILE)"
+        except OSError as error:
+            return f"{self.cafile} cannot be read: {system_reason(error)}"
         if not secret:
             return (
                 f"{self.secret_file} is empty: write the client secret there ({PREFIX}KAFKA_OAUTH_CLIENT_SECRET_FILE)"
@@ -134,24 +139,37 @@ class TokenEndpoint:
                     if len(body) > _LONGEST_ANSWER_BYTES:
                         break
                 return answer.status, bytes(body)
-        except TimeoutError:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a host's name may be one that IDNA has not
+            return _failure(error)
+
+
+def _failure(error: Exception) -> str:
+    """Return why a request failed; most texts of aiohttp quote the URL."""
+    import aiohttp  # noqa: PLC0415 - as above
+
+    match error:
+        case TimeoutError():
             return f"it did not answer within {_ANSWER_SECONDS:g} s"
-        except aiohttp.ClientConnectorCertificateError as error:
+        case aiohttp.ClientConnectorCertificateError():
             why = getattr(error.certificate_error, "verify_message", "") or "another name"
             return f"its certificate is not trusted ({why}): set {PREFIX}KAFKA_OAUTH_CAFILE to its authority's file"
-        except aiohttp.ClientConnectorError as error:
+        case aiohttp.ClientConnectorSSLError():
+            why = getattr(error.os_error, "reason", None) or "no reason is given"
+            return f"the TLS handshake failed ({why}): does {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT begin with http://?"
+        case aiohttp.ClientConnectorError():
             return f"it cannot be reached: {system_reason(error.os_error)}"
-        except aiohttp.ServerDisconnectedError:
+        case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
-        except (aiohttp.ClientError, OSError) as error:
-            return type(error).__name__  # their own texts quote URLs
+        case aiohttp.InvalidURL() | UnicodeError():
+            return f"its host or port is none: check {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
+    return type(error).__name__
 
 
 def _read_answer(status: int, body: bytes) -> Token | str:
     """Return the token in an answer of a token endpoint, or what is wrong with the answer."""
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         return f"it answered {status}, but not with JSON: check {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
@@ -242,7 +260,7 @@ class AwsSigner:
             value, expires_ms = signer.generate_auth_token(self.region)
         except (AttributeError, ValueError):  # what it raises without credentials
             return "it finds no AWS credentials, in the environment, files, or the role of the machine or the pod"
-        except core.BotoCoreError as error:
+        except (core.BotoCoreError, core.ClientError) as error:  # the latter: AWS refuses to give credentials
             return " ".join(str(error).split())
         return Token(value, expires_ms / 1000 - now_ms() / 1000, f"region {self.region!r}")
 
@@ -257,7 +275,7 @@ def claims_of(token: str) -> dict[str, Any]:
     try:
         _, payload, _ = token.split(".")
         claims = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (msgspec.DecodeError, ValueError):  # binascii's is one
+    except (msgspec.DecodeError, ValueError, RecursionError):  # binascii's is a ValueError
         return {}
     return claims if isinstance(claims, dict) else {}
 
@@ -270,7 +288,10 @@ def _said(claims: dict[str, Any]) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    """Return a number of seconds; some providers write it as a text."""
+    """Return a number of seconds; some providers write it as a text. One beyond all floats is as good as none."""
     if isinstance(value, str) and value.isdecimal():
         return float(value)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
@@ -95,6 +95,8 @@ def test_special_characters_of_a_login_arrive(provider: Provider, monkeypatch: p
         ((200, b"{}"), "it answered 200 without an access_token that can be used"),
         ((200, b'{"access_token": "a\\u0001b"}'), "it answered 200 without an access_token that can be used"),
         ((200, b'{"access_token": 7}'), "it answered 200 without an access_token that can be used"),
+        ((200, b"[" * 100_000), "it answered 200, but not with JSON: check FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT"),
+        ((200, b'{"access_token": "a", "expires_in": 1%s}' % (b"0" * 400)), None),
         ((200, b'{"access_token": "a", "expires_in": 0}'), "it gave a token that has expired already"),
         ((200, b'{"access_token": "a", "expires_in": "-5"}'), None),
     ],
@@ -123,7 +125,21 @@ def test_an_endpoint_that_is_away_or_closes_the_connection_is_told(provider: Pro
     provider.away = True
     assert problem(endpoint(provider)) == "it closed the connection without an answer"
     assert endpoint(provider).name == f"the token endpoint {provider.endpoint}"
-    assert problem(endpoint(provider, cafile="/no/file")) == "/no/file cannot be read: No such file or directory"
+
+
+def test_of_the_files_and_the_url_the_one_that_is_wrong_is_named(provider: Provider, tmp_path: Path) -> None:
+    provider.away = False
+    secret, cafile = tmp_path / "secret", tmp_path / "authority.pem"
+    secret.write_text(SECRET)
+    cafile.write_text("no certificate")
+    for file, why in (("/no/file", "cannot be read: No such file or directory"), (str(cafile), "holds no PEM")):
+        assert problem(endpoint(provider, secret="", secret_file=str(secret), cafile=file)).startswith(f"{file} {why}")
+    for url in ("http://a..b/token", f"http://{'a' * 70}.example/token"):
+        assert problem(endpoint(provider, url=url)).startswith(
+            "its host or port is none: check FRAUDSTREAM_KAFKA_OAUTH"
+        )
+    plain = problem(endpoint(provider, url=provider.endpoint.replace("http:", "https:")))
+    assert plain.startswith("the TLS handshake failed (")
 
 
 # --- files
@@ -169,7 +185,19 @@ def test_a_projected_volume_that_swaps_its_link_is_read_whole(provider: Provider
         assert found.value == (tmp_path / f"..{number}" / "token").read_text()
 
 
-@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "a.e30=.c", "a.W10.c", "ä.ä.ä", f"a.{'e' * 7}.c"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        f"a.{urlsafe_b64encode(b'[' * 99_999).decode()}.c",
+        "",
+        "a.b",
+        "a.b.c",
+        "a.e30=.c",
+        "a.W10.c",
+        "ä.ä.ä",
+        f"a.{'e' * 7}.c",
+    ],
+)
 def test_what_is_no_json_web_token_claims_nothing(token: str) -> None:
     assert claims_of(token) == {}
 
@@ -213,10 +241,14 @@ def test_without_the_extra_or_credentials_it_is_said_what_is_missing(monkeypatch
 
         signer.generate_auth_token = generate_auth_token
         core: Any = ModuleType("core")
-        core.BotoCoreError = BotoCoreError
+        core.BotoCoreError, core.ClientError = BotoCoreError, ClientError
         return lambda name: core if name == "botocore.exceptions" else signer
 
+    class ClientError(Exception):
+        """As botocore's, of another tree: AWS has answered, with a refusal."""
+
     for error, said in (
+        (ClientError("AccessDenied when calling\nAssumeRole"), "AccessDenied when calling AssumeRole"),
         (
             AttributeError(),
             "it finds no AWS credentials, in the environment, files, or the role of the machine or the pod",
