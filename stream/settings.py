@@ -255,6 +255,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
     problems += [
         *_oauth_problems(settings),
+        *_extension_problems(settings),
         *_name_problems(settings),
         *_webhook_problems(settings),
         *_id_problems(settings),
@@ -328,14 +329,23 @@ def _oauth_problems(settings: Settings) -> Iterator[str]:
         useless = [name for name in given if name not in (*_TOKEN_SOURCES, "kafka_oauth_extensions")]
         yield from (f"{PREFIX}{name.upper()}: is set, but has no effect {without}" for name in useless)
         return
-    if fault := kinds.url_fault(settings.kafka_oauth_token_endpoint):
-        shown = _shown("kafka_oauth_token_endpoint", settings.kafka_oauth_token_endpoint)
-        yield f"{PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT: {fault}, got {shown}"
+    endpoint, variable = settings.kafka_oauth_token_endpoint, f"{PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
+    if fault := kinds.url_fault(endpoint):
+        yield f"{variable}: {fault}, got {_shown('kafka_oauth_token_endpoint', endpoint)}"
+    elif "@" in urlsplit(endpoint).netloc:
+        yield f"{variable}: holds a login; give it as {PREFIX}KAFKA_OAUTH_CLIENT_ID and its secret"
     if "kafka_oauth_client_id" not in given:
         yield f"{PREFIX}KAFKA_OAUTH_CLIENT_ID: needed with a token endpoint, but is empty"
     if len([name for name in given if name.startswith("kafka_oauth_client_secret")]) != 1:
         variable = f"{PREFIX}KAFKA_OAUTH_CLIENT_SECRET"
         yield f"{variable}: a token endpoint needs this or {variable}_FILE, and not both"
+
+
+def _extension_problems(settings: Settings) -> Iterator[str]:
+    """Yield that a SASL extension would stand for the token itself (RFC 7628, section 3.1), or twice."""
+    names = [pair.partition("=")[0] for pair in settings.kafka_oauth_extensions.split(",")]
+    if "auth" in names or len(set(names)) < len(names):
+        yield f"{PREFIX}KAFKA_OAUTH_EXTENSIONS: none may be called auth, as the token is, or stand there twice"
 
 
 def _tls_problems(settings: Settings) -> Iterator[str]:

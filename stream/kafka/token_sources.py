@@ -159,10 +159,12 @@ def _failure(error: Exception) -> str:
         case aiohttp.ClientConnectorError():
             return f"it cannot be reached: {system_reason(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
-            return "it closed the connection without an answer"
+            why = "it closed the connection without an answer"
         case aiohttp.InvalidURL() | UnicodeError():
-            return f"its host or port is none: check {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
-    return type(error).__name__
+            why = f"its host or port is none: check {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
+        case _:
+            why = type(error).__name__
+    return why
 
 
 def _read_answer(status: int, body: bytes) -> Token | str:

@@ -18,7 +18,7 @@ WITH_SECRETS = {
 OAUTH = {
     "kafka_security_protocol": "SASL_SSL",
     "kafka_sasl_mechanism": "OAUTHBEARER",
-    "kafka_oauth_token_endpoint": "https://user:secret@idp/token?key=secret",
+    "kafka_oauth_token_endpoint": "https://idp/token?key=secret",
     "kafka_oauth_client_id": "worker",
     "kafka_oauth_client_secret": "secret",
 }
@@ -188,6 +188,14 @@ def test_settings_and_variables_of_other_programs_are_no_near_misses() -> None:
                 ),
                 ({"kafka_oauth_client_secret_file": "f"}, "KAFKA_OAUTH_CLIENT_SECRET: a token endpoint needs this or"),
                 ({"kafka_oauth_token_endpoint": "https://:1/"}, "KAFKA_OAUTH_TOKEN_ENDPOINT: expected a host and, if"),
+                (
+                    {"kafka_oauth_token_endpoint": "https://ann:hunter22@i/token"},
+                    "KAFKA_OAUTH_TOKEN_ENDPOINT: holds a login; give it as FRAUDSTREAM_KAFKA_OAUTH_CLIENT_ID",
+                ),
+                *(
+                    ({"kafka_oauth_extensions": text}, "KAFKA_OAUTH_EXTENSIONS: none may be called auth")
+                    for text in ("auth=x", "a=1,a=2")
+                ),
                 (
                     {"kafka_oauth_token_file": "f"},
                     "KAFKA_SASL_MECHANISM: OAUTHBEARER needs one of FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT, ",
