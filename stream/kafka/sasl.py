@@ -27,6 +27,8 @@ log = logging.getLogger("fraudstream.sasl")
 _SPREAD = default_rng()
 _EARLIEST, _LATEST = 0.8, 0.9
 """The login is repeated after this share of a session, another for each connection; in Kafka's client, 0.85 to 0.95."""
+_LEAST_GAIN = 0.2
+"""A login by the same token that lets a session last no longer than by this share shows that the token ends it."""
 _LEAST_SECONDS = 1.05
 """Brokers refuse a login that follows another one within a second."""
 _END = b"\x01"
@@ -112,6 +114,7 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
 
     _writer: Any
     _session_ends = 0.0
+    _session_s = 0.0
     _token = ""
     _timer: asyncio.TimerHandle | None = None
     _renewal: "asyncio.Task[None] | None" = None
@@ -142,7 +145,7 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
             self._note_login(error)
             raise
         self._note_login(None)
-        self._token = getattr(authenticator, "sent", "")
+        self._note_token(getattr(authenticator, "sent", ""), lifetime_ms / 1000)
         self._begin_session(lifetime_ms / 1000)
 
     def _authenticator(self) -> Any:  # noqa: ANN401 - aiokafka's
@@ -160,13 +163,20 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
             message = "" if error is None else " ".join(str(error.args[0]).split())
             keeper.note_login(_status(message.encode(), message))
 
+    def _note_token(self, token: str, lifetime_s: float) -> None:
+        """Note what a login was made by. Where another one by the same token gained nothing, sessions end with it."""
+        ends = self._loop.time() + lifetime_s
+        if token and token == self._token and ends - self._session_ends < self._session_s * _LEAST_GAIN:
+            self._sasl_oauth_token_provider.note_end(token, ends)
+        self._token = token
+
     # --- the next login
 
     def _begin_session(self, lifetime_s: float) -> None:
         """Plan the next login, if the broker limits the session to so many seconds; 0 if it does not."""
         if lifetime_s <= 0:
             return
-        self._session_ends = self._loop.time() + lifetime_s
+        self._session_ends, self._session_s = self._loop.time() + lifetime_s, lifetime_s
         pause = max(_LEAST_SECONDS, lifetime_s * _SPREAD.uniform(_EARLIEST, _LATEST))
         self._timer = self._loop.call_later(pause, _renew, weakref.ref(self))
 

@@ -104,6 +104,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         self._spread = spread
         self._held = HeldToken()
         self._refusal = ""
+        self._end_at_brokers = ("", inf)
         self._asked_at = -inf
         self._sooner = threading.Event()
         self._lock = threading.Lock()
@@ -151,6 +152,15 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         )
         return self._refusal
 
+    def note_end(self, token: str, ends: float) -> None:
+        """Note that brokers take a token as expired from a time of the clock on, earlier than its source says.
+
+        Their clock is ahead of the source's, then. The next token is asked for now, since they would refuse this one.
+        """
+        if self._end_at_brokers[0] != token:  # once for each: a source may give the same one again
+            self._end_at_brokers = (token, ends)
+            self._sooner.set()
+
     def look(self) -> float:
         """Ask the source once, and return how long to wait before the next time; blocks."""
         asked_at = self._asked_at = self._clock()
@@ -185,9 +195,11 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
             change = (loop, Once(loop))
             self._waiting.add(change)
             try:
-                held = self._held
-                if (token := held.valid(self._clock())) is not None and suits(token, held.until):
-                    return token
+                held, (shortened, ends) = self._held, self._end_at_brokers
+                if (token := held.valid(self._clock())) is not None:
+                    lasts = min(held.until, ends) if token.value == shortened else held.until
+                    if suits(token, lasts):
+                        return token
                 if gives_up and (held.problem or loop.time() >= deadline):
                     late = f"{self._source.name} has not given a token within {_PATIENCE_SECONDS:g} s"
                     raise KafkaConnectionError(self.trouble() or late)

@@ -20,15 +20,20 @@ def blob(value: bytes) -> bytes:
 
 @dataclass
 class SaslBroker:
-    """Takes every login that `accepts` does, each for a session of `session_s`; echoes other requests."""
+    """Takes every login that `accepts` does, each for a session of `session_s`; echoes other requests.
+
+    With `token_s`, a token lasts so long from its first login on, and a session no longer than its token.
+    """
 
     session_s: float = 0.0
+    token_s: float = 0.0
     accepts: Callable[[bytes], bool] = lambda _: True
     port: int = 0
     answer_s: float = 0.0
     logins: list[bytes] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     expired: int = 0
+    ends: dict[bytes, float] = field(default_factory=dict)
     challenge: bytes = b'{"status":"invalid_token"}'
     message: bytes = b"the audience is another"
 
@@ -49,8 +54,9 @@ class SaslBroker:
                     logging_in = True
                     answer = struct.pack(">hi", 0, 2) + text(b"OAUTHBEARER") + text(b"PLAIN")
                 elif key == AUTHENTICATE:
-                    answer, logging_in = self._login(body[4:])
-                    ends = loop.time() + self.session_s if self.session_s else None
+                    session_s = self._session(body[4:], loop.time())
+                    answer, logging_in = self._login(body[4:], session_s)
+                    ends = loop.time() + session_s if session_s else None
                 elif logging_in:
                     self.events.append("a request within a login")
                     return
@@ -67,15 +73,20 @@ class SaslBroker:
         finally:
             writer.close()
 
-    def _login(self, sent: bytes) -> tuple[bytes, bool]:
+    def _session(self, sent: bytes, now: float) -> float:
+        if not self.token_s or sent == b"\x01":
+            return self.session_s
+        return self.ends.setdefault(sent, now + self.token_s) - now
+
+    def _login(self, sent: bytes, session_s: float) -> tuple[bytes, bool]:
         if sent == b"\x01":
             self.events.append("refused")
             return struct.pack(">h", 58) + text(self.message) + blob(b"") + struct.pack(">q", 0), True
         self.logins.append(sent)
-        if not self.accepts(sent):
+        if not self.accepts(sent) or session_s < 0:
             return struct.pack(">h", 0) + text(b"") + blob(self.challenge) + struct.pack(">q", 0), True
         self.events.append("login")
-        return struct.pack(">h", 0) + text(b"") + blob(b"") + struct.pack(">q", int(self.session_s * 1000)), False
+        return struct.pack(">h", 0) + text(b"") + blob(b"") + struct.pack(">q", int(session_s * 1000)), False
 
 
 @asynccontextmanager

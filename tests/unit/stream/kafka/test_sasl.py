@@ -124,6 +124,25 @@ async def test_with_the_same_token_no_login_is_tried_that_would_not_last_longer_
     assert [login.count(b"token-1") for login in broker.logins] == [1, 0]
 
 
+async def test_where_a_token_ends_earlier_by_the_brokers_clock_the_next_one_comes_before_they_refuse_it() -> None:
+    """As where the clock of the brokers is minutes ahead of the provider's."""
+    source, broker = Tokens(), SaslBroker(token_s=0.5)
+    async with connected(broker, source) as connection:
+        begin = time.monotonic()
+        while time.monotonic() - begin < 1.6:
+            assert await request(connection, b"x") == b"x"
+            await asyncio.sleep(0.01)
+    assert (broker.expired, broker.events.count("refused")) == (0, 0)
+    assert source.count >= 4
+
+
+async def test_a_token_that_outlives_sessions_serves_for_many_of_them() -> None:
+    source, broker = Tokens(), SaslBroker(session_s=0.2)
+    async with connected(broker, source):
+        await until(lambda: len(broker.logins) >= 5)
+    assert source.count == 1
+
+
 async def test_a_session_that_ends_without_a_token_costs_the_connection_and_the_reason_is_told() -> None:
     source, broker = Tokens(lifetime_s=0.2), SaslBroker(session_s=0.2)
     async with connected(broker, source) as connection:
