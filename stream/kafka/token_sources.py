@@ -7,6 +7,7 @@ the broker is the judge. Messages quote neither a token nor a secret, nor what a
 import asyncio
 import re
 import ssl
+import time
 from base64 import b64encode, urlsafe_b64decode
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -30,6 +31,8 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _UNKNOWN_LIFETIME_SECONDS = 300.0
 """So soon a token is replaced that does not say how long it lasts."""
 _LEAST_PAUSE_SECONDS, _LONGEST_LOOK_SECONDS, _SHORTEST_LOOK_SECONDS = 1.0, 5.0, 0.2
+_UNSETTLED_SECONDS, _UNSETTLED_READS = 0.2, 10
+"""A file that was changed less than this ago may be cut off, and is read again; so often at most."""
 _OK = 200
 _KEEPERS: dict[tuple[TokenSource, str], TokenKeeper] = {}
 """The keepers of this process, by source and extensions: all clients of a process share one token."""
@@ -221,7 +224,7 @@ class TokenFile:
     def fetch(self) -> Token | str:
         """Read the file; how long its token lasts is said by the token itself, if it is a JSON Web Token."""
         try:
-            value = _text_of(self.file)
+            value = _settled_text_of(self.file)
         except (OSError, UnicodeDecodeError) as error:
             return f"it cannot be read: {system_reason(error)}; check {PREFIX}KAFKA_OAUTH_TOKEN_FILE"
         if not value:
@@ -270,6 +273,16 @@ class AwsSigner:
 def _text_of(file: str) -> str:
     """Return a file's text without the white space around it."""
     return Path(file).read_text("utf-8").strip()
+
+
+def _settled_text_of(file: str) -> str:
+    """Return a file's text once nobody writes it: the first half of a token looks like a token that never expires."""
+    for _ in range(_UNSETTLED_READS):
+        text = _text_of(file)
+        if abs(now_ms() / 1000 - Path(file).stat().st_mtime) > _UNSETTLED_SECONDS:
+            break
+        time.sleep(_UNSETTLED_SECONDS / 2)
+    return text
 
 
 def claims_of(token: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from math import inf
@@ -200,6 +201,17 @@ def test_a_projected_volume_that_swaps_its_link_is_read_whole(provider: Provider
 )
 def test_what_is_no_json_web_token_claims_nothing(token: str) -> None:
     assert claims_of(token) == {}
+
+
+def test_a_token_of_which_only_a_part_is_written_yet_is_not_taken(provider: Provider, tmp_path: Path) -> None:
+    file, token = tmp_path / "token", provider.token("worker")
+    file.write_text(token[: len(token) // 2])
+    writer = threading.Timer(0.05, file.write_text, [token])
+    writer.start()
+    found = TokenFile(str(file)).fetch()
+    writer.join()
+    assert isinstance(found, Token)
+    assert found.value == token
 
 
 # --- AWS
