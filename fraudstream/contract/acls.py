@@ -20,10 +20,10 @@ _ARCHIVES = "archive-transactions", "archive-labels"
 _COMMENTS = {
     Role.OPERATOR: (
         "The operator creates topics, sends model commands, and reads: topics apply, model …, shadow report, dead "
-        "letters, rollout status and guard replay, which count outcomes as well. topics audit reads all payments, and "
-        "model prune predictions and explanations (the latter not with --skip-decisions). By the members of the "
-        "workers' group, a command without an answer tells whether a worker is there to judge it; by those of the "
-        "guards' group, status and model promote say whether a guard runs."
+        "letters (with their originals, labels too), rollout status and guard replay, which count outcomes as well. "
+        "topics audit reads all payments, and model prune predictions and explanations (the latter not with "
+        "--skip-decisions). By the members of the workers' group, a command without an answer tells whether a worker "
+        "is there to judge it; by those of the guards' group, status and model promote say whether a guard runs."
     ),
     Role.WORKER: (
         "A worker reads its inputs, its own decisions and what was refused, and checks that all topics exist. It "

@@ -189,7 +189,7 @@ def _inputs() -> tuple[TopicFacts, ...]:
             about="Labels, from case management.",
             key=CARD,
             messages=(label,),
-            readers=(_WORKER, Role.BACKFILL),
+            readers=(_OPERATOR, _WORKER, Role.BACKFILL),
             writers=writers,
         ),
         TopicFacts(

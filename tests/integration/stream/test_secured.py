@@ -26,6 +26,7 @@ from models.policy import Policy
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, connection_options, explain_error, producer_options
 from stream.kafka.topics import check_readable
+from stream.positions.dead_letters import VALUES
 from stream.settings import Settings, read_settings
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
@@ -300,6 +301,24 @@ async def test_a_role_cannot_write_a_topic_of_another_role(
     message = await explain_error(settings, refused.value)
     assert topic in message
     assert f"the user '{name}' {documented('lacks a permission')}" in message
+
+
+def test_an_operator_reads_the_original_of_a_refused_label_at_its_place(environments: dict[str, Environment]) -> None:
+    async def refuse_a_label() -> int:
+        async with AIOKafkaProducer(**producer_options(read(environments["admin"]))) as producer:
+            label = await producer.send_and_wait("labels", b'{"card_id": 7}', b"c-1", partition=0)
+            offset, at_ms = str(label.offset), str(label.timestamp)
+            place = {"topic": "labels", "partition": "0", "offset": offset, "timestamp": at_ms, "log": "0"}
+            named = {f"source.{name}": text for name, text in place.items()} | {VALUES: "none"}
+            named |= {"error.code": "invalid_field", "error.detail": "card_id", "deployment": "default"}
+            headers = [(name, text.encode()) for name, text in named.items()]
+            await producer.send_and_wait("dead-letters", None, b"c-1", headers=headers)
+        return int(label.offset)
+
+    offset = asyncio.run(refuse_a_label())
+    code, output = run(environments["operator"], "dead-letters", "show", f"labels:0:{offset}")
+    assert code == 0, output
+    assert "read at its place" in output
 
 
 def test_a_command_without_permission_exits_with_1_and_reports_the_cause(
