@@ -172,10 +172,17 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         before = self._held
         self._held = before.after(outcome, asked_at)
         self._log(before)
-        for loop, change in tuple(self._waiting):
+        for loop, change in self._all_waiting():
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(change.happen)
         return min(self._held.pause_s(self._source, self._clock(), self._spread()), _LONGEST_UNASKED_SECONDS)
+
+    def _all_waiting(self) -> "tuple[tuple[asyncio.AbstractEventLoop, Once], ...]":
+        # A tricky part! Loops change the set without a lock: one thread could take a lock twice, where it collects a
+        # coroutine that waits as garbage. A change while the set is copied is an error, which would end the thread.
+        while True:
+            with suppress(RuntimeError):
+                return tuple(self._waiting)
 
     def _log(self, before: HeldToken) -> None:
         if self._held.problem and self._held.problem != before.problem:

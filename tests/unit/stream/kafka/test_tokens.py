@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from math import inf
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from stream.kafka.tokens import HeldToken, Token, TokenKeeper
+from stream.tasks import Once
 
 
 class Script:
@@ -169,3 +172,24 @@ async def test_a_token_that_is_refused_before_its_time_is_replaced_but_not_at_ev
     async with asyncio.timeout(5):
         await keeper.await_longer("first", inf)
     assert await keeper.token() == "second"
+
+
+def test_a_client_that_begins_to_wait_while_the_waiting_ones_are_told_does_not_end_the_thread() -> None:
+    class Waiting(set[Any]):
+        """A set that another thread changes while it is copied for the first time."""
+
+        changed = False
+
+        def __iter__(self) -> Iterator[Any]:
+            for one in super().__iter__():
+                if not self.changed:
+                    self.changed = True
+                    self.add((loop, Once(loop)))
+                yield one
+
+    keeper, _ = kept(Script(FIRST))
+    loop = asyncio.new_event_loop()
+    keeper._waiting = Waiting({(loop, Once(loop))})
+    keeper.look()
+    loop.close()
+    assert keeper._held.token is FIRST
