@@ -21,6 +21,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
+    IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
@@ -355,8 +356,10 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
         case UnsupportedSaslMechanismError():
             mechanism = settings.kafka_sasl_mechanism
             return f"the broker does not support {mechanism}; set {PREFIX}KAFKA_SASL_MECHANISM to one that it does"
-        case KafkaConnectionError() | ConnectionResetError():
-            return f"the broker ends the connection ({error}); {_PROTOCOL}"
+        case IllegalSaslStateError() | KafkaConnectionError() | ConnectionResetError():
+            logs_nobody_in = isinstance(error, IllegalSaslStateError)
+            does = "expects no login on this port" if logs_nobody_in else f"ends the connection ({error})"
+            return f"the broker {does}; {_PROTOCOL}"
     return _connect_failure(error)
 
 

@@ -129,11 +129,12 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
             aiokafka.errors.KafkaError: the broker closes the connection, or refuses the login.
         """
         answer = await handshake
+        error = for_code(answer.error_code)
+        if error not in (NoError, UnsupportedSaslMechanismError):  # there are no mechanisms in such an answer
+            raise error("the broker refuses the handshake")
         if self._sasl_mechanism not in answer.enabled_mechanisms:
             offered = ", ".join(answer.enabled_mechanisms) or "none"
             raise UnsupportedSaslMechanismError(f"it offers {offered}")
-        if (error := for_code(answer.error_code)) is not NoError:
-            raise error("the broker refuses the handshake")
         authenticator, answered, lifetime_ms = self._authenticator(), None, 0
         try:
             while (step := await authenticator.step(answered)) is not None:

@@ -33,6 +33,7 @@ class SaslBroker:
     logins: list[bytes] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     expired: int = 0
+    handshake: bytes = struct.pack(">hi", 0, 2) + text(b"OAUTHBEARER") + text(b"PLAIN")
     ends: dict[bytes, float] = field(default_factory=dict)
     challenge: bytes = b'{"status":"invalid_token"}'
     message: bytes = b"the audience is another"
@@ -52,7 +53,7 @@ class SaslBroker:
                 elif key == HANDSHAKE:
                     self.events.append("handshake")
                     logging_in = True
-                    answer = struct.pack(">hi", 0, 2) + text(b"OAUTHBEARER") + text(b"PLAIN")
+                    answer = self.handshake
                 elif key == AUTHENTICATE:
                     session_s = self._session(body[4:], loop.time())
                     answer, logging_in = self._login(body[4:], session_s)

@@ -1,6 +1,7 @@
 """Logins are repeated on live connections, between requests, and a refused one says why."""
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,8 +13,10 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed, Unsu
 
 from stream.engine.wire import write
 from stream.kafka import sasl, tokens
+from stream.kafka.client import explain_error
 from stream.kafka.sasl import SaslConnection, create_connection, use_sasl_connections
 from stream.kafka.tokens import Token, TokenKeeper
+from stream.settings import Settings
 from stream.tasks import until_tick
 from support.kafka.sasl_broker import OTHER, SaslBroker, running_broker
 
@@ -205,6 +208,21 @@ async def test_a_mechanism_that_the_broker_lacks_is_named() -> None:
         login = {"sasl_plain_username": "ann", "sasl_plain_password": "correct-horse"}
         with pytest.raises(UnsupportedSaslMechanismError, match="offers OAUTHBEARER, PLAIN"):
             await create_connection("127.0.0.1", broker.port, **options, **login)
+
+
+async def test_a_listener_without_logins_is_not_taken_for_one_that_lacks_the_mechanism() -> None:
+    """As Kafka answers on a listener with PLAINTEXT: with an error, and no mechanisms."""
+    broker = SaslBroker(handshake=struct.pack(">hi", 34, 0))
+    async with running_broker(broker):
+        address = f"127.0.0.1:{broker.port}"
+        settings = Settings(
+            brokers=address,
+            kafka_security_protocol="SASL_PLAINTEXT",
+            kafka_sasl_username="ann",
+            kafka_sasl_password="correct-horse",  # noqa: S106 - a test's
+        )
+        why = await explain_error(settings, KafkaConnectionError("no broker"))
+    assert why.startswith(f"no broker can be used: {address}: the broker expects no login on this port")
 
 
 def test_all_clients_of_a_process_connect_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
