@@ -178,14 +178,21 @@ def _type_of(value: object) -> str:
 def _differences(path: str, old: _Side, new: _Side) -> Iterator[_Difference]:
     """Yield how the values that are allowed at a place differ."""
     before, after = old.resolved().kinds(), new.resolved().kinds()
-    for kind in sorted(before.keys() - after.keys()):
-        if not (kind == "integer" and "number" in after):
+    for kind in sorted(before):
+        if (same := _kind_of_same_values(kind, after)) is not None:
+            yield from _differences_of_kind(path, before[kind], after[same])
+        elif _NO_TYPE not in after:
             yield _Difference(path, f"is no {kind} any more", narrows=True)
     for kind in sorted(after.keys() - before.keys()):
         if not (kind == "integer" and "number" in before):
             yield _Difference(path, f"may be {kind}", widens=True)
-    for kind in sorted(before.keys() & after.keys()):
-        yield from _differences_of_kind(path, before[kind], after[kind])
+
+
+def _kind_of_same_values(kind: str, kinds: Mapping[str, _Side]) -> str | None:
+    """Return the kind that values have now; an integer is a number, too."""
+    if kind in kinds:
+        return kind
+    return "number" if kind == "integer" and "number" in kinds else None
 
 
 def _differences_of_kind(path: str, old: _Side, new: _Side) -> Iterator[_Difference]:

@@ -143,6 +143,10 @@ BREAKS: dict[str, tuple[Edit, str]] = {
         lambda d: retype(d, "PredictionRecord", "value", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
         "prediction/1.value",
     ),
+    "an input's integer becomes a number with a higher limit": (
+        lambda d: retype(d, "TransactionRecord", "amount_minor", {"type": "number", "minimum": 5}),
+        "transaction/1.amount_minor",
+    ),
     "an input's field may not be null any more": (
         lambda d: retype(d, "PredictionRecord", "value", {"type": "number"}),
         "prediction/1.value",
@@ -218,6 +222,10 @@ ADDITIONS: dict[str, tuple[Edit, str]] = {
     "an input's field may be absent": (
         lambda d: schema(d, "LabelRecord")["required"].remove("reported_by"),
         "label/1.reported_by",
+    ),
+    "an input's field may be anything": (
+        lambda d: retype(d, "TransactionRecord", "mcc", {}),
+        "transaction/1.mcc",
     ),
     "an input takes another type as well": (
         lambda d: retype(d, "LabelRecord", "fraud", {"anyOf": [{"type": "boolean"}, {"type": "null"}]}),
