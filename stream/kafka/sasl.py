@@ -31,6 +31,7 @@ _LEAST_GAIN = 0.2
 """A login by the same token that lets a session last no longer than by this share shows that the token ends it."""
 _LEAST_SECONDS = 1.05
 """Brokers refuse a login that follows another one within a second."""
+_LONGEST_REASON = 200
 _END = b"\x01"
 """A client's answer to a refused token, after which the broker says why (RFC 7628, section 3.2.3)."""
 
@@ -90,6 +91,13 @@ def _status(answer: bytes, otherwise: str = "refused") -> str:
         return otherwise
 
 
+def _in_short(refusal: SaslAuthenticationFailed, token: str) -> str:
+    """Return a broker's reason in one short line; a broker may quote the token in it."""
+    reason = str(refusal.args[0] or "no reason is given")
+    line = " ".join(_status(reason.encode(), reason).split())
+    return (line.replace(token, "…") if token else line)[:_LONGEST_REASON]
+
+
 class HeldWriter:
     """In place of a connection's writer while it logs in again: requests wait, and are sent in their order then."""
 
@@ -143,9 +151,10 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
                     raise error(answer.error_message)
                 answered, lifetime_ms = answer.sasl_auth_bytes, getattr(answer, "session_lifetime_ms", 0)
         except SaslAuthenticationFailed as error:
-            self._note_login(error)
-            raise
-        self._note_login(None)
+            reason = _in_short(error, getattr(authenticator, "sent", ""))
+            self._note_login(reason)
+            raise SaslAuthenticationFailed(reason) from None  # else a traceback would have the whole of it
+        self._note_login("")
         self._note_token(getattr(authenticator, "sent", ""), lifetime_ms / 1000)
         self._begin_session(lifetime_ms / 1000)
 
@@ -159,10 +168,9 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
                 return self.authenticator_plain()
         return self.authenticator_scram()
 
-    def _note_login(self, error: SaslAuthenticationFailed | None) -> None:
+    def _note_login(self, refusal: str) -> None:
         if isinstance(keeper := self._sasl_oauth_token_provider, TokenKeeper):
-            message = "" if error is None else " ".join(str(error.args[0]).split())
-            keeper.note_login(_status(message.encode(), message))
+            keeper.note_login(refusal)
 
     def _note_token(self, token: str, lifetime_s: float) -> None:
         """Note what a login was made by. Where another one by the same token gained nothing, sessions end with it."""

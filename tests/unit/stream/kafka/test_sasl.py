@@ -175,6 +175,19 @@ async def test_a_refused_token_is_an_error_with_the_brokers_reason_and_what_the_
     )
 
 
+async def test_a_broker_that_quotes_the_token_or_says_much_makes_one_line_without_the_token() -> None:
+    broker = SaslBroker(accepts=lambda _: False, message=b"token-1 is\nnot for us: token-1" + b" and so on" * 1000)
+    keeper = TokenKeeper(Tokens(), {})
+    async with running_broker(broker):
+        options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER"}
+        with pytest.raises(SaslAuthenticationFailed) as refused:
+            await create_connection("127.0.0.1", broker.port, **options, sasl_oauth_token_provider=keeper)
+    for told in (str(refused.value), str(keeper.trouble())):
+        assert "token-1" not in told
+        assert "\n" not in told
+        assert len(told) < 600
+
+
 async def test_a_token_that_is_refused_in_the_midst_of_a_session_closes_the_connection() -> None:
     broker = SaslBroker(session_s=0.2)
     async with connected(broker, Tokens()) as connection:
