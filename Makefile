@@ -42,7 +42,7 @@ demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Dock
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
-test: lint  ## lint, types, import contracts, and all tests except the long ones: about 9 minutes on two cores
+test: lint  ## lint, types, import contracts, and all tests except the long ones: about 12 minutes on two cores
 	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
