@@ -79,23 +79,27 @@ class TokenAuthenticator:
             return None
         if self._refusal:
             raise SaslAuthenticationFailed(self._refusal)
-        self._refusal = _status(answer)
+        self._refusal = _status(_masked(answer.decode(errors="replace"), self.sent))
         return _END, True
 
 
-def _status(answer: bytes, otherwise: str = "refused") -> str:
+def _masked(refusal: str, token: str) -> str:
+    """Return a broker's refusal without the token, which it may quote: before a part is cut off that would be missed."""
+    return refusal.replace(token, "…") if token else refusal
+
+
+def _status(refusal: str, otherwise: str = "refused") -> str:
     """Return the status in a broker's refusal, such as `invalid_token`."""
     try:
-        return str(msgspec.json.decode(answer, type=dict[str, Any])["status"])[:100]
+        return str(msgspec.json.decode(refusal, type=dict[str, Any])["status"])[:100]
     except (msgspec.DecodeError, ValueError, KeyError):
         return otherwise
 
 
 def _in_short(refusal: SaslAuthenticationFailed, token: str) -> str:
-    """Return a broker's reason in one short line; a broker may quote the token in it."""
-    reason = str(refusal.args[0] or "no reason is given")
-    line = " ".join(_status(reason.encode(), reason).split())
-    return (line.replace(token, "…") if token else line)[:_LONGEST_REASON]
+    """Return a broker's reason in one short line, without the token."""
+    reason = _masked(str(refusal.args[0] or "no reason is given"), token)
+    return " ".join(_status(reason, reason).split())[:_LONGEST_REASON]
 
 
 class HeldWriter:

@@ -14,11 +14,15 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed, Unsu
 from stream.engine.wire import write
 from stream.kafka import sasl, tokens
 from stream.kafka.client import explain_error
-from stream.kafka.sasl import SaslConnection, create_connection, use_sasl_connections
+from stream.kafka.sasl import SaslConnection, TokenAuthenticator, create_connection, use_sasl_connections
 from stream.kafka.tokens import Token, TokenKeeper
 from stream.settings import Settings
 from stream.tasks import until_tick
 from support.kafka.sasl_broker import OTHER, SaslBroker, running_broker
+
+
+LONG = "eyJhbGciOi" * 40
+"""Of a token: longer than what is shown of a refusal."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +45,8 @@ class Tokens:
 
     name = "the source"
 
-    def __init__(self, lifetime_s: float = 1e6) -> None:
-        self.lifetime_s = lifetime_s
+    def __init__(self, lifetime_s: float = 1e6, text: str = "token") -> None:
+        self.lifetime_s, self.text = lifetime_s, text
         self.count = 0
         self.away = False
 
@@ -50,7 +54,7 @@ class Tokens:
         if self.away:
             return "it is away"
         self.count += 1
-        return Token(f"token-{self.count}", self.lifetime_s, "audience 'x'")
+        return Token(f"{self.text}-{self.count}", self.lifetime_s, "audience 'x'")
 
     def pause_s(self, lifetime_s: float, spread: float) -> float:
         return lifetime_s * (0.75 + 0.05 * spread)
@@ -175,17 +179,36 @@ async def test_a_refused_token_is_an_error_with_the_brokers_reason_and_what_the_
     )
 
 
-async def test_a_broker_that_quotes_the_token_or_says_much_makes_one_line_without_the_token() -> None:
-    broker = SaslBroker(accepts=lambda _: False, message=b"token-1 is\nnot for us: token-1" + b" and so on" * 1000)
-    keeper = TokenKeeper(Tokens(), {})
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("token", "{0} is\nnot for us: {0}" + " and so on" * 1000),
+        (LONG, '{{"status":"refused: {0}"}}'),
+    ],
+    ids=["much", "a long token in the status"],
+)
+async def test_a_broker_that_quotes_the_token_or_says_much_makes_one_line_without_the_token(
+    text: str, message: str
+) -> None:
+    broker = SaslBroker(accepts=lambda _: False, message=message.format(f"{text}-1").encode())
+    keeper = TokenKeeper(Tokens(text=text), {})
     async with running_broker(broker):
         options = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER"}
         with pytest.raises(SaslAuthenticationFailed) as refused:
             await create_connection("127.0.0.1", broker.port, **options, sasl_oauth_token_provider=keeper)
     for told in (str(refused.value), str(keeper.trouble())):
-        assert "token-1" not in told
+        assert f"{text}-1"[:7] not in told
         assert "\n" not in told
         assert len(told) < 600
+
+
+async def test_a_challenge_that_quotes_a_long_token_shows_no_part_of_it() -> None:
+    authenticator = TokenAuthenticator(TokenKeeper(Tokens(text=LONG), {}))
+    await authenticator.step(None)
+    await authenticator.step(f'{{"status":"refused: {LONG}-1"}}'.encode())
+    with pytest.raises(SaslAuthenticationFailed) as refused:
+        await authenticator.step(b"again")
+    assert refused.value.args == ("refused: …",)
 
 
 async def test_a_token_that_is_refused_in_the_midst_of_a_session_closes_the_connection() -> None:
