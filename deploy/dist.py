@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,13 +132,11 @@ def tools_of(python: str) -> dict[str, str]:
 
 
 def build(python: str, out: Path, source: Source) -> list[Path]:
-    """Build both distributions, and return their files: wheels first, in the order in which they are installed."""
+    """Build both distributions into an empty folder, and return their files."""
     for project in PROJECTS:
         command = (python, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(out.absolute()))
         run(*command, folder=project, environment={"SOURCE_DATE_EPOCH": str(source.made_s)})
-    names = [tomllib.loads((one / "pyproject.toml").read_text())["project"]["name"] for one in PROJECTS]
-    stems = [name.replace("-", "_") for name in names]
-    return [path for ending in ("whl", "tar.gz") for stem in stems for path in out.glob(f"{stem}-[0-9]*.{ending}")]
+    return sorted(out.iterdir())
 
 
 @click.command()
@@ -151,13 +148,13 @@ def main(python: str, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     packed = build(python, out, source)
-    locks = [Path(shutil.copy(f"requirements/{name}.txt", out / f"requirements-{name}.txt")) for name in LOCKS]
+    lists = [Path(f"requirements/{name}.txt") for name in LOCKS]
+    locks = [Path(shutil.copy(path, out / f"requirements-{path.name}")) for path in lists]
     pins = out / PINS
     pins.write_text(pins_of(path for path in packed if path.suffix == ".whl"))
     subjects = [*packed, pins, *locks]
     if source.is_clean:
-        inputs = [BUILD_LOCK, *(Path(f"requirements/{name}.txt") for name in LOCKS)]
-        statement = statement_of(subjects, inputs, source, tools_of(python), began)
+        statement = statement_of(subjects, [BUILD_LOCK, *lists], source, tools_of(python), began)
         (out / PROVENANCE).write_text(json.dumps(statement, indent=1) + "\n")
     else:
         click.echo(

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import msgspec
@@ -12,57 +12,10 @@ from fraudstream.cli.output import json_option, say
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.contract.acls import acl_script, grants
 from fraudstream.contract.asyncapi import asyncapi_document, yaml_text
-from fraudstream.contract.changes import changes
+from fraudstream.contract.changes import changes, unfit
 from fraudstream.terminal import echo
 
 DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class _KafkaTopic(msgspec.Struct):
-    topicConfiguration: dict[str, Any]  # noqa: N815 - AsyncAPI's name
-
-
-class _TopicBindings(msgspec.Struct):
-    kafka: _KafkaTopic
-
-
-class _Channel(msgspec.Struct):
-    address: str
-    messages: dict[str, Any]
-    bindings: _TopicBindings
-    key: str = msgspec.field(name="x-key")
-    readers: list[str] = msgspec.field(name="x-readers")
-    writers: list[str] = msgspec.field(name="x-writers")
-
-
-class _KafkaMessage(msgspec.Struct):
-    key: dict[str, Any]
-
-
-class _MessageBindings(msgspec.Struct):
-    kafka: _KafkaMessage
-
-
-class _Message(msgspec.Struct):
-    title: str
-    contentType: str  # noqa: N815 - AsyncAPI's name
-    headers: dict[str, Any]
-    payload: dict[str, Any]
-    bindings: _MessageBindings
-
-
-class _Components(msgspec.Struct):
-    messages: dict[str, _Message]
-    schemas: dict[str, Any]
-
-
-class _Document(msgspec.Struct):
-    """What a comparison reads of a document: one that lacks it is refused before: an error would look as a break."""
-
-    asyncapi: Annotated[str, msgspec.Meta(pattern=r"^3\.")]
-    channels: dict[str, _Channel]
-    components: _Components
-    roles: dict[str, str] = msgspec.field(name="x-roles")
 
 
 @click.group(cls=CommandGroup)
@@ -125,14 +78,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise click.UsageError(
             f"{file} is no JSON ({error}): `fraudstream contract asyncapi --json` writes it"
         ) from None
-    try:
-        document = msgspec.convert(found, _Document)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(
-            f"{file} is no document of `fraudstream contract asyncapi --json`, of AsyncAPI 3: {error}"
-        ) from None
-    sent = {name for channel in document.channels.values() for name in channel.messages}
-    if missing := sorted(sent - document.components.messages.keys()):
-        raise click.UsageError(f"{file} is cut off: {', '.join(missing)} is not among the components' messages")
+    if (fault := unfit(found)) is not None:
+        raise click.UsageError(f"{file} {fault}")
     whole: dict[str, Any] = found
     return whole

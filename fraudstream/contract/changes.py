@@ -7,7 +7,9 @@ absent. Records that were written under the old document stay on a topic, so wha
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 from fraudstream.contract.topic_facts import Role
 
@@ -17,6 +19,65 @@ _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties
 _INCOMPARABLE = ("pattern", "not")
 _NO_TYPE = "anything"
 _FIELD = re.compile("`[^`]+`")
+
+
+class _KafkaTopic(msgspec.Struct):
+    topicConfiguration: dict[str, Any]  # noqa: N815 - AsyncAPI's name
+
+
+class _TopicBindings(msgspec.Struct):
+    kafka: _KafkaTopic
+
+
+class _Channel(msgspec.Struct):
+    address: str
+    messages: dict[str, Any]
+    bindings: _TopicBindings
+    key: str = msgspec.field(name="x-key")
+    readers: list[str] = msgspec.field(name="x-readers")
+    writers: list[str] = msgspec.field(name="x-writers")
+
+
+class _KafkaMessage(msgspec.Struct):
+    key: dict[str, Any]
+
+
+class _MessageBindings(msgspec.Struct):
+    kafka: _KafkaMessage
+
+
+class _Message(msgspec.Struct):
+    title: str
+    contentType: str  # noqa: N815 - AsyncAPI's name
+    headers: dict[str, Any]
+    payload: dict[str, Any]
+    bindings: _MessageBindings
+
+
+class _Components(msgspec.Struct):
+    messages: dict[str, _Message]
+    schemas: dict[str, Any]
+
+
+class _Document(msgspec.Struct):
+    """What a comparison reads of a document: one that lacks it is refused before: an error would look as a break."""
+
+    asyncapi: Annotated[str, msgspec.Meta(pattern=r"^3\.")]
+    channels: dict[str, _Channel]
+    components: _Components
+    roles: dict[str, str] = msgspec.field(name="x-roles")
+
+
+def unfit(found: object) -> str | None:
+    """Return why what was read is no document that can be compared, as it follows a name; None if it is one."""
+    try:
+        document = msgspec.convert(found, _Document)
+    except msgspec.ValidationError as error:
+        return f"is no document of `fraudstream contract asyncapi --json`, of AsyncAPI 3: {error}"
+    sent = {name for channel in document.channels.values() for name in channel.messages}
+    if missing := sorted(sent - document.components.messages.keys()):
+        return f"is cut off: {', '.join(missing)} is not among the components' messages"
+    return None
 
 
 class Change(NamedTuple):

@@ -84,7 +84,7 @@ class TokenAuthenticator:
 
 
 def _masked(refusal: str, token: str) -> str:
-    """Return a broker's refusal without the token, which it may quote: before a part is cut off that would be missed."""
+    """Return a broker's refusal without the token, which it may quote; of one that is cut off a part would stay."""
     return refusal.replace(token, "…") if token else refusal
 
 

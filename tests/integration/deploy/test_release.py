@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from fraudstream.demo.services.processes import free_port
+from support.fleet.fleet import until
 from support.journey.export import write_files
 from support.kafka.cluster import Cluster
 from support.page_blocks import console_lines
 from support.paths import HOUSE
+from support.typed_line import typed
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1200)]
 
@@ -60,15 +62,7 @@ class Machine:
             AssertionError: it failed.
         """
         active = ". own/bin/activate && " if (self.folder / "own").exists() else ""
-        done = subprocess.run(
-            ["bash", "-c", f"{active}{line}"],
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-        )
+        done = typed(f"{active}{line}", self.folder, self._environment, PATIENCE_SECONDS)
         assert done.returncode == 0, f"$ {line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -133,10 +127,9 @@ def test_a_first_decision_from_the_wheels_alone_within_five_minutes(
     machine.type(backfill.replace(".parquet", ".csv"))
     told = following(f"{decisions} --json")
     following(publish)
-    while not told.read_bytes().startswith(b"{"):
-        assert time.monotonic() < began + FIRST_DECISION_SECONDS, told.read_text()
-        time.sleep(0.1)
+    until(lambda: told.read_bytes().startswith(b"{"), "a decision", FIRST_DECISION_SECONDS)
     ended = time.monotonic()
+    assert ended < began + FIRST_DECISION_SECONDS
     first = json.loads(told.read_text().splitlines()[0])
     assert first["model"]["digest"] == digest
     assert first["code_version"].startswith("0.1.0b1+g")

@@ -7,7 +7,6 @@ dates, rates, shares and digests may differ, but a digest of the page must stand
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from fraudstream.demo.services.processes import free_port
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 from support.paths import HOUSE
+from support.typed_line import typed
 
 PAGE = HOUSE / "docs" / "tutorial" / "first-promotion.md"
 BLOCK = re.compile(
@@ -81,15 +81,7 @@ class Reader:
         """Run one command; return what is missing in its output, or an empty string."""
         for known, own in self._digests.items():
             line = line.replace(known[:8], own[:8])
-        done = subprocess.run(
-            ["bash", "-c", f". ./settings.sh && {line}"],
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-        )
+        done = typed(f". ./settings.sh && {line}", self._folder, self._environment, PATIENCE_SECONDS)
         printed = (done.stdout + done.stderr).splitlines()
         if done.returncode != code:
             return f"$ {line}\nended with {done.returncode}\n" + "\n".join(printed)

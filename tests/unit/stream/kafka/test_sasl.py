@@ -20,7 +20,6 @@ from stream.settings import Settings
 from stream.tasks import until_tick
 from support.kafka.sasl_broker import OTHER, SaslBroker, running_broker
 
-
 LONG = "eyJhbGciOi" * 40
 """Of a token: longer than what is shown of a refusal."""
 
