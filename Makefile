@@ -9,7 +9,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream n
 PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples clients hatch_build.py
 # One process more than cores: tests of the whole wait for other processes half of their time. Unit tests wait for
 # nothing, and each process collects all of them first.
-PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
+# LightGBM's threads wait without spinning: beside other tests that took eight times as long.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 3 --dist worksteal --durations=25
 UNIT := $(BIN)/pytest -n logical --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --no-emit-package fraudstream-client -c requirements/constraints.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
@@ -63,7 +64,7 @@ integration: setup  ## the tests on Kafka and Redis, except the long ones
 	$(PYTEST) -m "integration and not acceptance"
 
 acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; about 90 minutes
-	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) --hypothesis-profile thorough -m "acceptance or full_size or property"
+	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) -n 4 --hypothesis-profile thorough -m "acceptance or full_size or property"
 
 compose-check: setup dist  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
 	$(BIN)/python -m deploy.check

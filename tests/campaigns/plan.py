@@ -10,6 +10,8 @@ import numpy as np
 
 from support.kafka.jars import VERSION
 
+FIRST_SEEDS = (1, 2, 3)
+"""Those of `make acceptance`, which two of the campaigns draw smaller than others."""
 WORKERS = 3
 MODELS = 5
 """So many models decide differently from each other; commands are drawn of them."""

@@ -11,6 +11,7 @@ from campaigns.plan import (
     AFTER_SECONDS,
     BEFORE_SECONDS,
     FAKED_WORKER,
+    FIRST_SEEDS,
     STOPPED_SECONDS,
     WORKERS,
     Plan,
@@ -34,8 +35,9 @@ FAR_BEHIND_S = 3_900
 MINUTE = 60
 UNBOUNDED_SEED = 4
 """Each fourth seed of the campaign of clocks has topics that take any timestamp."""
-DISTURBANCES = 40
-"""In a seed: 25 seeds are a thousand histories of payments around something that happened to a worker."""
+DISTURBANCES, QUICK_DISTURBANCES = 40, 12
+"""In a seed, and in each of the first ones: 25 seeds behind those are a thousand histories of payments around something
+that happened to a worker."""
 CALM_SECONDS = (2.5, 4.5)
 OUTAGES = ("too_few_replicas", "two_brokers_killed", "leader_hangs")
 
@@ -184,7 +186,7 @@ def draw_disturbances(seed: int) -> Plan:
     """Draw many disturbances of workers in short turns: many of them happen before the one before is over."""
     draw = np.random.default_rng([18, seed])
     steps, at_s = list[Step](), BEFORE_SECONDS
-    for _ in range(DISTURBANCES):
+    for _ in range(QUICK_DISTURBANCES if seed in FIRST_SEEDS else DISTURBANCES):
         steps.append(_disturbance(draw, round(at_s, 1)))
         at_s += moment(draw, *CALM_SECONDS)
     return Plan("disturbances", seed, at_s + AFTER_SECONDS, ordered(steps), shares=shares_of_kinds(draw), labels=0.1)

@@ -9,6 +9,7 @@ import numpy as np
 from campaigns.plan import (
     AFTER_SECONDS,
     BEFORE_SECONDS,
+    FIRST_SEEDS,
     LIVE_FIRST,
     MODELS,
     OTHER_MODEL,
@@ -31,9 +32,10 @@ DAMAGES = ("truncate", "remove", "replace")
 """What happens to an artifact's folder in the repository."""
 DAMAGED_SECONDS = 7.0
 STARVED_SECONDS = (4.0, 9.0)
-LARGE_FLEET, LARGE_PARTITIONS = 8, 24
-QUICK_SEEDS, QUICK_ROUNDS, ROUNDS = 3, 1, 10
-"""The first seeds restart the large fleet once; all others, ten times."""
+LARGE_FLEET, ROUNDS = 8, 10
+QUICK_FLEET, QUICK_ROUNDS = 4, 1
+"""The first seeds restart half of the fleet, once; all others the whole, ten times."""
+PARTITIONS_OF_WORKER = 3
 
 
 def draw_rollouts(seed: int) -> Plan:
@@ -110,7 +112,7 @@ def draw_descriptors(seed: int) -> Plan:
 def draw_rolling(seed: int) -> Plan:
     """Draw restarts of eight workers on 24 partitions, one by one, in order or by a kill, with commands between."""
     draw = np.random.default_rng([11, seed])
-    rounds = QUICK_ROUNDS if seed <= QUICK_SEEDS else ROUNDS
+    workers, rounds = (QUICK_FLEET, QUICK_ROUNDS) if seed in FIRST_SEEDS else (LARGE_FLEET, ROUNDS)
     steps = [
         Step(BEFORE_SECONDS + number, "restart_one_by_one", {"killed_share": float(draw.choice([0.0, 0.25, 1.0]))})
         for number in range(rounds)
@@ -123,8 +125,8 @@ def draw_rolling(seed: int) -> Plan:
         ordered(steps),
         rate=60,
         shares=shares_of_kinds(draw),
-        partitions=LARGE_PARTITIONS,
-        workers=LARGE_FLEET,
+        partitions=PARTITIONS_OF_WORKER * workers,
+        workers=workers,
     )
 
 

@@ -3,6 +3,7 @@
 - A test or a case that is marked `acceptance` runs in `make acceptance` only.
 - A test that is marked `full_size` runs in both, in `make acceptance` with the full size that `sized` was given.
 - A Hypothesis test runs in both, in `make acceptance` with all its examples.
+- Some tests have a third size, whose figures the documentation states; `FRAUDSTREAM_TEST_SIZE=published` takes it.
 """
 
 import os
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
-FULL = os.environ.get("FRAUDSTREAM_TEST_SIZE") == "full"
+SIZE = os.environ.get("FRAUDSTREAM_TEST_SIZE", "short")
+FULL = SIZE != "short"
 
 
-def sized(short: int, full: int) -> int:
-    """Return the size of a test that is marked `full_size`: `full` in `make acceptance`, else `short`."""
-    return full if FULL else short
+def sized(short: int, full: int, published: int | None = None) -> int:
+    """Return the size of a test: `full` in `make acceptance`, `published` where figures are renewed, else `short`."""
+    sizes = {"short": short, "full": full, "published": full if published is None else published}
+    return sizes[SIZE]
 
 
 def cases(every: Iterable[Any], short: Collection[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from campaigns.plan import FIRST_SEEDS
 from campaigns.plans import CAMPAIGNS
 from campaigns.runner import PASSED, Campaign, commit_of, run_seeds, told
 from campaigns.seed import run_seed
@@ -16,7 +17,6 @@ from support.paths import HOUSE
 
 SEEDS = {"outages": (8, 10, 12), "clocks": (1, 4, 5)}
 """Outages of each kind, one of them for two writes that are given up; clocks with and without a bound of timestamps."""
-FIRST_SEEDS = (1, 2, 3)
 
 pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(600)]
 

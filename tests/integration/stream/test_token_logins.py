@@ -122,7 +122,7 @@ def test_tokens_are_renewed_under_load_and_no_payment_is_lost_or_decided_twice_o
     tokens: TokenFleet, provider: Provider, report: Callable[[str], None]
 ) -> None:
     seconds = load_seconds()
-    provider.lifetime_s = 30.0 if seconds >= 300 else 6.0
+    provider.lifetime_s = 30.0 if seconds >= 120 else 6.0
     workers = tokens.go_live(workers=2)
     others = [tokens.worker(GUARD_COMMAND), tokens.worker(EXPLAIN_COMMAND)]
     for other in others:
