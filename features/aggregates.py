@@ -13,6 +13,7 @@ from typing import NamedTuple
 from features.errors import DeclarationError
 from features.formulas import Formula
 from features.history.store import Entity
+from features.own_fields import OwnValue
 
 
 class Aggregate(Enum):
@@ -125,7 +126,7 @@ class StoredPrediction:
         return self.name if self.part is PredictionPart.VALUE else f"{self.name}_{self.part.value}"
 
 
-Computed = Aggregate | Formula | StoredPrediction
+Computed = Aggregate | Formula | StoredPrediction | OwnValue
 """What a row computes."""
 
 
@@ -216,18 +217,22 @@ _PREDICTION_INFO: Mapping[PredictionPart, AggregateInfo] = MappingProxyType(
 
 
 def aggregate_info(aggregate: Computed, entity: Entity) -> AggregateInfo:
-    """Return unit, meaning and entities of an aggregate for one entity; a formula applies to any history."""
+    """Return unit, meaning and entities of an aggregate for one entity; a formula applies to any, or to none."""
     if isinstance(aggregate, StoredPrediction):
         return _PREDICTION_INFO[aggregate.part]
+    if isinstance(aggregate, OwnValue):
+        field = aggregate.field
+        return AggregateInfo(field.unit if field else "", field.meaning if field else "", _NOBODY, windowed=False)
     if isinstance(aggregate, Formula):
-        return AggregateInfo(aggregate.unit, aggregate.meaning, _ANYONE)
+        windowed = entity is not Entity.NONE
+        return AggregateInfo(aggregate.unit, aggregate.meaning, _ANYONE | _NOBODY, windowed=windowed)
     general, other = AGGREGATES[aggregate], OTHER_PARTY.get(entity, "")
     return general._replace(unit=general.unit.format(other=other), meaning=general.meaning.format(other=other))
 
 
 def aggregate_name(aggregate: Computed, entity: Entity) -> str:
     """Return the aggregate's part of a feature name, for one entity."""
-    if isinstance(aggregate, StoredPrediction):
+    if isinstance(aggregate, StoredPrediction | OwnValue):
         return aggregate.column
     if isinstance(aggregate, Formula):
         return aggregate.name

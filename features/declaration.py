@@ -5,8 +5,10 @@ An invalid row cannot be built. `features.vector` computes the values.
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
@@ -19,6 +21,7 @@ from features.aggregates import (
     OF_LABELS,
     OF_USUAL,
     USUAL_MS,
+    Aggregate,
     Computed,
     Risk,
     StoredPrediction,
@@ -29,6 +32,7 @@ from features.errors import DeclarationError
 from features.formulas import Formula, import_attribute, refuse_hidden
 from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
 from features.history.store import ENTITY_TEXT, Entity
+from features.own_fields import CARRIED, CONTRACT_FIELDS, NO_FIELDS, DeclaredFields, FieldKind, OwnField, OwnValue
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -43,6 +47,7 @@ SEMANTICS_VERSION = 1
 ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
 """Transactions are judged by their card's history, and a score reports how much of its merchant's was visible."""
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
+_OF_NO_ENTITY = frozenset({Aggregate.NIGHT.value, Aggregate.WEEKEND.value})
 _KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE, Entity.PREDICTION)
 
 
@@ -179,17 +184,22 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A table of features: the vector's columns are its rows, in order.
+    """A table of features: the vector's columns are its rows, in order; and the fields of `attributes` that it reads.
 
     Raises:
-        DeclarationError: there is no row, or two rows have the same name.
+        DeclarationError: there is no row, two rows have the same name, or one reads a field that is not declared.
     """
 
     rows: tuple[Feature, ...]
+    fields: DeclaredFields = NO_FIELDS
 
     def __post_init__(self) -> None:
         if not self.rows:
             raise DeclarationError("a feature set needs at least one row")
+        taken = sorted(self.fields.by_name.keys() & _OF_NO_ENTITY)
+        if taken:
+            raise DeclarationError(f"the field {taken[0]!r} has the name of an aggregate: give it another one")
+        object.__setattr__(self, "rows", tuple(_resolved(row, self.fields) for row in self.rows))
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise DeclarationError(f"declared more than once: {', '.join(twice)}")
@@ -237,8 +247,30 @@ class FeatureSet:
             facts["ladders_ms"] = [
                 [*schedule.resolutions_ms, *schedule.tails_ms] for schedule in self.schedules.values()
             ]
+        if self.fields and any(isinstance(row.aggregate, Formula) for row in self.rows):
+            facts["fields"] = sorted(one.identity for one in self.fields.fields)
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def carried(self) -> frozenset[str]:
+        """The fields of the contract that a payment's own values must have, since a row, or a formula, reads them."""
+        if any(isinstance(row.aggregate, Formula) for row in self.rows):
+            return frozenset(CARRIED)
+        read = {row.aggregate.name for row in self.rows if isinstance(row.aggregate, OwnValue)}
+        return frozenset(read & set(CARRIED))
+
+    @cached_property
+    def reads_payments(self) -> bool:
+        """Whether some row reads fields of one's own payment, beside its time and what histories hold of it."""
+        return any(isinstance(row.aggregate, Formula | OwnValue) for row in self.rows)
+
+    @cached_property
+    def categories(self) -> Mapping[str, str]:
+        """The field of each column that is a category, by the column's name."""
+        values = {row.name: row.aggregate.field for row in self.rows if isinstance(row.aggregate, OwnValue)}
+        found = {name: one.name for name, one in values.items() if one and one.kind is FieldKind.CATEGORY}
+        return MappingProxyType(found)
 
     def _of(self, kind: Entity) -> list[Feature]:
         return [row for row in self.rows if row.entity is kind]
@@ -300,8 +332,29 @@ def _mixed_problems(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
         yield f"{', '.join(unbounded)} cannot share {kind.value} histories with paned rows: it needs exact records"
 
 
-def _identity(row: Feature) -> str | list[str | int]:
+def _resolved(row: Feature, fields: DeclaredFields) -> Feature:
+    """Return a row with the field that it reads."""
+    if not isinstance(row.aggregate, OwnValue):
+        return row
+    field = fields.found(row.aggregate.name)
+    if field is None:
+        near = get_close_matches(row.aggregate.name, [*fields.by_name, *CONTRACT_FIELDS], 1)
+        guess = f"did you mean {near[0]!r}? Else" if near else "it is no field of the contract, so"
+        raise DeclarationError(
+            f"own({row.aggregate.name!r}): {guess} declare it in the module's FIELDS, with number, category or flag of "
+            "features.own_fields"
+        )
+    if field.kind is FieldKind.TOKEN:
+        raise DeclarationError(f"own({field.name!r}): a token has no number: a formula can read it, no row of its own")
+    if row.aggregate.field == field:
+        return row
+    return replace(row, aggregate=OwnValue(field.name, field), unit=field.unit, meaning=row.meaning or field.meaning)
+
+
+def _identity(row: Feature) -> str | list[str | int | None]:
     """Return the part of the fingerprint that says how a row is computed."""
+    if isinstance(row.aggregate, OwnValue):
+        return ["own", *(row.aggregate.field.identity if row.aggregate.field else (row.aggregate.name,))]
     if isinstance(row.aggregate, Formula):
         return ["formula", row.aggregate.name, row.aggregate.version]
     if isinstance(row.aggregate, StoredPrediction):
@@ -328,6 +381,7 @@ def built_from(name: str) -> FeatureSet:
         DeclarationError: as in `load`, but not for a module that is hidden.
     """
     found = import_attribute(name, "FEATURES")
+    fields = fields_of(name)
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")
     for place, row in enumerate(found):
@@ -337,6 +391,27 @@ def built_from(name: str) -> FeatureSet:
                 f"features.rows, not a {type(row).__name__}: {row!r}"
             )
     try:
-        return FeatureSet(tuple(found))
+        return FeatureSet(tuple(found), fields)
     except DeclarationError as error:
         raise DeclarationError(f"{name}.FEATURES: {error}") from error
+
+
+def fields_of(name: str) -> DeclaredFields:
+    """Return the fields that a module declares, in an attribute that it need not have.
+
+    Raises:
+        DeclarationError: its `FIELDS` is no tuple of fields.
+    """
+    found = getattr(sys.modules[name], "FIELDS", ())
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise DeclarationError(f"{name}.FIELDS must be a tuple of fields, not a {type(found).__name__}")
+    for place, field in enumerate(found):
+        if not isinstance(field, OwnField):
+            raise DeclarationError(
+                f"{name}.FIELDS[{place}] must be a field, made by number, category, flag or token of "
+                f"features.own_fields, not a {type(field).__name__}: {field!r}"
+            )
+    try:
+        return DeclaredFields(tuple(found))
+    except DeclarationError as error:
+        raise DeclarationError(f"{name}.FIELDS: {error}") from error

@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from features.errors import DeclarationError, FormulaError
 from features.history import records
 from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats, Window
-from features.history.store import Ints
+from features.history.store import Ints, Transactions
+from features.own_fields import CARRIED, CONTRACT_FIELDS, DeclaredFields, FieldKind
 
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 OUR_PACKAGES = frozenset({"features", "fraudstream", "guards", "metrics", "models", "shadow", "stream"})
 """The packages of fraudstream. A project may have folders of these names: each is then one package with ours."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -33,11 +35,82 @@ Column = NDArray[Any]
 """One value for each transaction; for one's own transaction a single number."""
 
 
-class Payments:
-    """The transactions that a formula sees, as numpy columns ordered by time and then by id; scalars for one's own."""
+FieldText = float | bool | str | None
+"""A field's value as formulas see it; None: absent."""
 
-    def __init__(self, rows: Ints) -> None:
+
+class OwnPayment:
+    """One's own transaction with its fields: `payment["account_age_days"]`, `payment["amount"]`, `payment["mcc"]`.
+
+    A formula of the transaction alone, `own(formula)`, takes one. Fields are those that the module declares and those
+    of the contract: numbers are floats, flags booleans, categories and tokens texts, what is absent is None.
+    """
+
+    def __init__(self, transactions: Transactions, declared: DeclaredFields, number: int) -> None:
+        self._transactions = transactions
+        self._number = number
+        self._declared = declared
+
+    def __getitem__(self, name: str) -> FieldText:
+        """Return a field's value.
+
+        Raises:
+            LookupError: there is no such field.
+        """
+        field = self._declared.found(name)
+        if field is None:
+            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
+        if name in CONTRACT_FIELDS and name not in CARRIED:
+            return _contract_value(self._transactions, self._number, name)
+        value = self._own(name)
+        if value is None or isinstance(value, str):
+            return value
+        return bool(value) if field.kind is FieldKind.FLAG else float(field.shown(value))
+
+    @property
+    def time_ms(self) -> int:
+        """When it occurred, in milliseconds of the Unix epoch."""
+        return int(self._transactions.occurred_ms[self._number])
+
+    def _own(self, name: str) -> int | str | None:
+        own = self._transactions.own
+        return None if own is None else own[self._number].get(name)
+
+
+def _contract_value(transactions: Transactions, number: int, name: str) -> float | str | None:
+    """Return the value of a field of the contract that is among the columns; None: absent."""
+    traits = int(transactions.traits[number])
+    match name:
+        case "amount":
+            exponent = int(transactions.exponent[number])
+            return float(transactions.amount_minor[number] * POWERS[FINEST - exponent] / PER_MAJOR)
+        case "hour":
+            clock_ms = transactions.occurred_ms[number] + transactions.utc_offset_minutes[number] * MINUTE_MS
+            return float(clock_ms // HOUR_MS % 24)
+        case "latitude" | "longitude":
+            if not traits & records.HAS_PLACE.mask:
+                return None
+            degrees = records.unpack_places(transactions.place[number])
+            return float(degrees[name == "longitude"] / records.PLACE_UNITS)
+        case _:
+            return records.trait_text(name, traits)
+
+
+class Payments:
+    """The transactions that a formula sees, as numpy columns ordered by time and then by id; scalars for one's own.
+
+    `own` is one's own transaction with its fields, where these are those of one's own.
+    """
+
+    def __init__(self, rows: Ints, own: OwnPayment | None = None) -> None:
         self._rows = rows
+        self._own = own
+
+    def __getitem__(self, name: str) -> FieldText:
+        """Return a field of one's own transaction, as `OwnPayment` does; histories hold no fields of a module."""
+        if self._own is None:
+            raise LookupError(f"{name!r}: only one's own transaction has fields; histories hold none")
+        return self._own[name]
 
     def __len__(self) -> int:
         """Return the number of transactions."""
@@ -101,8 +174,11 @@ class Payments:
         return values
 
 
-Function = Callable[[Payments, Payments], float | None]
-"""Takes one's own transaction and the others of the window; returns None or NaN where the value is undefined."""
+Function = Callable[..., float | None]
+"""Takes one's own transaction and the others of the window, both `Payments`; of the transaction alone an `OwnPayment`.
+
+It returns None or NaN where the value is undefined.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +211,20 @@ class Formula:
             raise DeclarationError(f"formula {self.name!r}: its function is not callable: {self.function!r}")
 
 
-def evaluate(formula: Formula, feature: str, window: Window) -> Floats:
+def evaluate_alone(formula: Formula, transactions: Transactions, declared: DeclaredFields) -> Floats:
+    """Call a formula of the transaction alone for each of a batch, float64 of shape (n,).
+
+    Raises:
+        FormulaError: it raised an exception or returned no number; the batch is then decided one by one.
+    """
+    payments = (OwnPayment(transactions, declared, number) for number in range(len(transactions)))
+    return np.array([_value(formula, formula.name, (payment,)) for payment in payments], np.float64)
+
+
+def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int], OwnPayment]) -> Floats:
     """Call a formula for each transaction of a batch, float64 of shape (n,).
+
+    `own` returns the transaction of that number with its fields.
 
     Raises:
         FormulaError: it raised an exception or returned no number; the batch is then decided one by one.
@@ -147,11 +235,11 @@ def evaluate(formula: Formula, feature: str, window: Window) -> Floats:
         others = rows[start:last][window.inside[start:last]]
         others = others[np.lexsort((others[:, records.ID], others[:, records.TIME]))]
         others.setflags(write=False)
-        values[i] = _value(formula, feature, (Payments(rows[last]), Payments(others)))
+        values[i] = _value(formula, feature, (Payments(rows[last], own(i)), Payments(others)))
     return values
 
 
-def _value(formula: Formula, feature: str, arguments: tuple[Payments, Payments]) -> float:
+def _value(formula: Formula, feature: str, arguments: tuple[Payments | OwnPayment, ...]) -> float:
     """Call the formula once."""
     try:
         result = formula.function(*arguments)

@@ -5,15 +5,29 @@ A deployment with feature rows of its own adds codes for them: a tuple `REASON_C
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
+from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
 
+from features.declaration import fields_of
 from features.errors import DeclarationError
 from features.formulas import import_attribute, refuse_hidden
+from features.history import records
+from features.own_fields import (
+    CONTRACT_FIELDS,
+    NO_FIELDS,
+    DeclaredFields,
+    FieldKind,
+    OwnField,
+    OwnValue,
+    category_code,
+)
 from features.reason_codes import OTHER, REASON_CODES, Phrase, ReasonCode, Unit
 
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NAME = re.compile(r"(?P<stem>.+?)(?:_(?P<delayed>delayed))?(?:_(?P<window>[1-9][0-9]*[smhd]))?")
 _BRACES = re.compile(r"\{window\}|[{}]")
@@ -42,13 +56,14 @@ def parse_name(feature: str) -> NamedFeature:
 
 
 class ReasonTable:
-    """The codes of a deployment: its own, then those of the product.
+    """The codes of a deployment: its own, then those of the product; and what the values of its own fields mean.
 
     Raises:
         DeclarationError: one of its own cannot be used; the message says which and why.
     """
 
-    def __init__(self, own: Sequence[object] = ()) -> None:
+    def __init__(self, own: Sequence[object] = (), fields: DeclaredFields = NO_FIELDS) -> None:
+        self._fields = {OwnValue(name).column: field for name, field in {**CONTRACT_FIELDS, **fields.by_name}.items()}
         problem = next(_problems(own), None)
         if problem is not None:
             raise DeclarationError(problem)
@@ -66,9 +81,16 @@ class ReasonTable:
         """Return a code's place in the table."""
         return self._order[code]
 
-    def analyst_sentence(self, feature: str, value: float | None, currency: str) -> str:
-        """Return the sentence for an analyst, with the value; None is an undefined one, as in the score."""
+    def analyst_sentence(
+        self, feature: str, value: float | None, currency: str, texts: Mapping[str, str] = NO_TEXTS
+    ) -> str:
+        """Return the sentence for an analyst, with the value; None is an undefined one, as in the score.
+
+        `texts` are the payment's categories, by field.
+        """
         name, phrase = parse_name(feature), self._found(feature)[1]
+        if phrase is None and feature in self._fields:
+            return _of_field(self._fields[feature], value, texts)
         if phrase is None:
             return f"{feature}: {_shown('plain', value, currency)}"
         window = f"{name.window} up to the label delay" if name.is_delayed else name.window
@@ -90,6 +112,7 @@ def load_reasons(modules: str) -> ReasonTable:
         DeclarationError: a module cannot be imported, or its codes cannot be used.
     """
     own: dict[str, object] = {}
+    fields = NO_FIELDS
     for name in filter(None, (part.strip() for part in modules.split(","))):
         refuse_hidden(name)
         import_attribute(name, "FEATURES")
@@ -97,7 +120,40 @@ def load_reasons(modules: str) -> ReasonTable:
         if not isinstance(found, Sequence) or isinstance(found, str):
             raise DeclarationError(f"{name}.REASON_CODES must be a tuple of ReasonCode, not a {type(found).__name__}")
         own |= {str(one): one for one in found}
-    return ReasonTable(tuple(own.values()))
+        fields = fields.joined(fields_of(name))
+    return ReasonTable(tuple(own.values()), fields)
+
+
+def _of_field(field: OwnField, value: float | None, texts: Mapping[str, str]) -> str:
+    """Return what a field's value is, in the words of its declaration."""
+    meaning = field.meaning[:1].upper() + field.meaning[1:]
+    if value is None:
+        return f"{meaning}: undefined"
+    match field.kind:
+        case FieldKind.CATEGORY:
+            known = texts.get(field.name) or _contract_texts(field.name).get(int(value))
+            return f"{meaning}: {known or 'another'}"
+        case FieldKind.FLAG:
+            return f"{meaning}: {'yes' if value else 'no'}"
+    unit = "" if field.unit == "number" else f" {field.unit}"
+    return f"{meaning}: {value:,.{field.decimals}f}{unit}" if field.name != "amount" else f"{meaning}: {value:,.2f}"
+
+
+@lru_cache
+def _contract_texts(name: str) -> Mapping[int, str]:
+    """Return the texts of a category of the contract by their codes."""
+    letters = [chr(ord("A") + at) for at in range(records.ALPHABET)]
+    texts: Iterable[str] = ()
+    match name:
+        case "mcc":
+            texts = (f"{at:04}" for at in range(10_000))
+        case "channel":
+            texts = records.CHANNELS
+        case "merchant_country" | "card_country":
+            texts = map("".join, product(letters, repeat=2))
+        case "currency":
+            texts = map("".join, product(letters, repeat=3))
+    return {category_code(name, text): text for text in texts}
 
 
 def _problems(own: Sequence[object]) -> Iterator[str]:

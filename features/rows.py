@@ -6,6 +6,7 @@
     prediction("teacher", delay="6h", max_age="2d")     prediction_teacher_delayed_2d
     prediction_age("teacher", delay="6h", max_age="2d") prediction_teacher_age_delayed_2d
     own("is_night")                                     is_night
+    own("account_age_days")                             own_account_age_days
     paned(merchant("count", "1d", delay="7d"), "1h")    merchant_count_delayed_1d
 
 The name follows from the row; unit and meaning come from the aggregate (`features.aggregates`).
@@ -28,6 +29,7 @@ from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
 from features.errors import DeclarationError
 from features.formulas import Formula
 from features.history.store import ENTITY_TEXT, Entity
+from features.own_fields import CONTRACT_FIELDS, OwnValue
 
 RowArguments = tuple[str | Formula, str | None, str | None]
 """Aggregate, window and delay, as the caller wrote them."""
@@ -84,9 +86,24 @@ def device(
     return _row(Entity.DEVICE, (what, window, delay), meaning, risk)
 
 
-def own(what: str, *, meaning: str | None = None, risk: str | None = None) -> Feature:
-    """Declare a feature of the transaction alone; arguments as for `card`."""
-    return _row(Entity.NONE, (what, None, None), meaning, risk)
+def own(what: str | Formula, *, meaning: str | None = None, risk: str | None = None) -> Feature:
+    """Declare a feature of the transaction alone.
+
+    Args:
+        what: an aggregate without a history, such as `is_night`; a field that the module declares in `FIELDS`, or one
+            of the contract (`features.own_fields.CONTRACT_FIELDS`); or a formula, which takes one's own payment alone.
+        meaning: as for `card`.
+        risk: as for `card`.
+
+    Raises:
+        DeclarationError: the row is invalid. Whether a field is declared shows when the module has been imported.
+    """
+    if isinstance(what, Formula) or what in _aggregates_of(Entity.NONE):
+        return _row(Entity.NONE, (what, None, None), meaning, risk)
+    value = OwnValue(what, CONTRACT_FIELDS.get(what))
+    info = aggregate_info(value, Entity.NONE)
+    fixed = info.risk if risk is None else _risk(risk)
+    return Feature(Entity.NONE, value, None, 0, info.unit, meaning or info.meaning, risk=fixed)
 
 
 def prediction(name: str, delay: str, max_age: str, *, meaning: str | None = None) -> Feature:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import Calibration
+from models.categories import LARGEST_CODE, MOST_CATEGORIES
 from models.commands import Digest, Timestamp, Token
 from models.cost_policy import CostPolicy
 from models.errors import DamagedArtifactError
@@ -131,6 +132,11 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     features_by_position: bool = False
 
 
+MOST_CATEGORY_FEATURES = 256
+CategoryCode = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_CODE)]
+CategoryTable = Annotated[tuple[CategoryCode, ...], msgspec.Meta(max_length=MOST_CATEGORIES)]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="manifest/1", omit_defaults=True):
     """Everything about a model except its trees.
 
@@ -141,7 +147,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     where a student had several teachers, or learned from a file of scores. `reference` is what live features and scores
     are compared with. `provenance` is what it was made with. `policy` are fixed thresholds; with `cost_policy` they
     decide what has no costs. `rules` decide in the model's place, `volume` is what is expected. `weaknesses` is what
-    speaks against the training, in words: the judge asks whoever lets the model decide to accept it.
+    speaks against the training, in words: the judge asks whoever lets the model decide to accept it. `categories` are
+    the codes of each feature that is a category, in the order of the numbers that the trees know them by.
     """
 
     name: Token
@@ -165,6 +172,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     volume: ExpectedVolume | None = None
     weaknesses: Weaknesses = ()
     measured: MeasuredModel | None = None
+    categories: Annotated[dict[str, CategoryTable], msgspec.Meta(max_length=MOST_CATEGORY_FEATURES)] = {}
 
     def __post_init__(self) -> None:
         if type(self) is Manifest and (self.cost_policy or self.rules):
@@ -172,6 +180,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
         unknown = sorted(self.rules.features.difference(self.feature_names)) if self.rules else []
         if unknown:
             raise ValueError(f"rules: the model has no feature {', '.join(unknown)}")
+        for name, codes in self.categories.items():
+            if name not in self.feature_names or len(set(codes)) != len(codes):
+                raise ValueError(f"categories: {name} is no feature of the model, or has a code twice")
         if len(set(self.feature_names)) != len(self.feature_names):
             raise ValueError("feature_names: a name occurs twice")
         if (self.training is None) is (self.imported is None):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models import tree_kernel
 from models.artifact import same_bits
+from models.categories import NO_CATEGORIES, Categories
 from models.errors import DamagedArtifactError, ScoringError
 from models.model_text import Tree, check_model_text, without_ranges
 from models.policy import Floats
@@ -65,8 +66,8 @@ lightgbm.register_logger(logging.getLogger("fraudstream.lightgbm"))  # else it p
 class Booster:
     """A loaded model. Thread-safe."""
 
-    def __init__(self, text: str, feature_names: tuple[str, ...]) -> None:
-        """Load a model from LightGBM's text.
+    def __init__(self, text: str, feature_names: tuple[str, ...], categories: Categories = NO_CATEGORIES) -> None:
+        """Load a model from LightGBM's text, whose trees know categories by numbers.
 
         Raises:
             DamagedArtifactError: the text is not a valid model of these features.
@@ -77,6 +78,7 @@ class Booster:
         except lightgbm.basic.LightGBMError as error:
             raise DamagedArtifactError(f"model.txt: {error}") from error
         self.width = len(feature_names)
+        self._categories = categories
         self._forest = self._proven(trees)
 
     @property
@@ -104,9 +106,10 @@ class Booster:
         Raises:
             ScoringError: the matrix has the wrong shape, or LightGBM rejects it.
         """
+        matrix = self._categories.as_numbers(self._checked(matrix))
         if self._forest is None or matrix.dtype != np.float64:
             return self._by_lightgbm(matrix)
-        return self._forest.margins(self._checked(matrix))
+        return self._forest.margins(matrix)
 
     def _by_lightgbm(self, matrix: Floats) -> Floats:
         return self._predicted(matrix, raw_score=True) if len(matrix) else self._checked(matrix)[:, 0]
@@ -124,7 +127,7 @@ class Booster:
         """
         if not len(matrix):
             return np.empty((0, self._checked(matrix).shape[1] + 1))
-        return self._predicted(matrix, pred_contrib=True)
+        return self._predicted(self._categories.as_numbers(self._checked(matrix)), pred_contrib=True)
 
     def _checked(self, matrix: Floats) -> Floats:
         if matrix.ndim != _MATRIX or matrix.shape[1] != self.width:
@@ -150,12 +153,15 @@ class _Rows(lightgbm.Sequence):
 
     batch_size = 8_192
 
-    def __init__(self, matrix: Floats, chosen: NDArray[np.int64]) -> None:
+    def __init__(self, matrix: Floats, chosen: NDArray[np.int64], categories: Categories) -> None:
         self._matrix = matrix
         self._chosen = chosen
+        self._categories = categories
 
     def __getitem__(self, index: int | slice | list[int]) -> Floats:
-        return np.asarray(self._matrix[self._chosen[index]])
+        rows = np.asarray(self._matrix[self._chosen[index]])
+        numbers: Floats = self._categories.as_numbers(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape)
+        return numbers
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -165,16 +171,17 @@ class FitRows(NamedTuple):
     """Rows to train on or to watch: a matrix, possibly memory-mapped, the indices of the rows, and a label for each.
 
     The matrix is read in blocks. A label is 0 or 1, or what another objective than `binary` learns, such as a teacher's
-    score.
+    score. `categories` are the columns whose numbers are learned in place of codes.
     """
 
     matrix: Floats
     chosen: NDArray[np.int64]
     labels: NDArray[np.int8] | Floats
+    categories: Categories = NO_CATEGORIES
 
     def dataset(self, parameters: Mapping[str, Any], **more: Any) -> lightgbm.Dataset:  # noqa: ANN401 - of LightGBM
         """Return the rows as LightGBM reads them."""
-        rows = _Rows(self.matrix, self.chosen)
+        rows = _Rows(self.matrix, self.chosen, self.categories)
         return lightgbm.Dataset(rows, label=self.labels, params=dict(parameters), free_raw_data=True, **more)
 
 

@@ -19,6 +19,7 @@ from models.artifact import Artifact, Contents, Manifest, matrix_of, read_artifa
 from models.booster import Booster
 from models.calibration import Calibrator
 from models.card import review_record
+from models.categories import Categories
 from models.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -264,7 +265,9 @@ def _fetch(repository: Repository, digest: str) -> tuple[Model, Artifact] | Prob
 
 def _opened(digest: str, contents: Contents) -> tuple[Model, Artifact]:
     artifact = read_artifact(contents)
-    return Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names)), artifact
+    manifest = artifact.manifest
+    categories = Categories.of(manifest.categories, manifest.feature_names)
+    return Model(digest, manifest, Booster(artifact.model_text, manifest.feature_names, categories)), artifact
 
 
 def inspect_artifact(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:

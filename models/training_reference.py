@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metrics.columns import Floats, Ints
 from metrics.drift_test import GROUPS, design_effect, drift_test, multinomial_covariance
+from models.categories import NO_CATEGORIES, Categories
 from models.commands import Timestamp
 from models.policy import Policy, bands
 from models.times import format_time
@@ -143,6 +144,7 @@ class ReferenceRows(NamedTuple):
         occurred_ms: of shape (n,).
         decisions: 0 approved, 1 reviewed, 2 declined, of shape (n,), where thresholds alone do not say it.
         gains: of the splits on each feature, of shape (features,); None if they are not known.
+        categories: the columns whose numbers, in place of codes, have the distribution.
     """
 
     matrix: Floats
@@ -152,6 +154,7 @@ class ReferenceRows(NamedTuple):
     occurred_ms: Ints
     decisions: Bins | None = None
     gains: Floats | None = None
+    categories: Categories = NO_CATEGORIES
 
 
 def is_weekend(days: Ints) -> NDArray[np.bool_]:
@@ -194,7 +197,10 @@ def build_reference(rows: ReferenceRows, policy: Policy) -> TrainingReference:
     kept, divided = _divided(rows.cards, rows.occurred_ms)
     scores = rows.scores[kept]
     decisions = decision_bins(scores, policy) if rows.decisions is None else rows.decisions[kept]
-    columns = (np.asarray(rows.matrix[rows.at[kept], at], np.float64) for at in range(rows.matrix.shape[1]))
+    columns = (
+        rows.categories.column_as_numbers(at, np.asarray(rows.matrix[rows.at[kept], at], np.float64))
+        for at in range(rows.matrix.shape[1])
+    )
     features, rests = list[QuantityReference](), list[float]()
     for column in columns:
         feature = _by_deciles(column, divided)

@@ -37,7 +37,9 @@ _NAMED: Mapping[str, Shape] = {
 }
 FORMS = "uuid, hex32, hex64, ulid, base32, prefixed:TEXT or digits:N"
 FIELDS = ("card_id", "merchant_id", "account_id", "customer_id", "device_id")
-"""The ids that a shape can be declared for."""
+"""The ids that a shape can be declared for, beside declared categories and tokens as `attributes.NAME`."""
+_SHAPED = f"{', '.join(FIELDS)} or attributes.NAME"
+_ATTRIBUTE = re.compile(r"attributes\.[a-z][a-z0-9_]{0,63}")
 
 
 class IdRules(NamedTuple):
@@ -100,8 +102,8 @@ def read_shapes(text: str) -> IdRules:
     for number, part in enumerate((one.strip() for one in text.split(",") if one.strip()), 1):
         field, _, form = part.partition("=")
         shape = _shape(form)
-        if field not in FIELDS or shape is None:
-            raise ValueError(f"entry {number}: expected FIELD=SHAPE, with one of {', '.join(FIELDS)}, and {FORMS}")
+        if (field not in FIELDS and _ATTRIBUTE.fullmatch(field) is None) or shape is None:
+            raise ValueError(f"entry {number}: expected FIELD=SHAPE, with one of {_SHAPED}, and {FORMS}")
         shapes.setdefault(field, []).append(shape)
     return IdRules(shapes)
 

@@ -4,8 +4,10 @@ Read this module first. It works on batches, with ports and values; it does not 
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from models.limits import LimitState
 from models.policy import Payments
 from stream.clock import Stage, Stopwatch
 from stream.code_version import code_version
+from stream.contract.attributes import FieldRules
 from stream.contract.codes import UNREADABLE_EVER, DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.deciding_settings import deciding_settings
@@ -55,7 +58,8 @@ class Outputs(msgspec.Struct, frozen=True):
     """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
     `backfilled` counts payments that were applied to the histories without a decision, as their header asks, `erasures`
-    those of cards. With `stopgap`, histories came from memory because Redis was unavailable.
+    those of cards. With `stopgap`, histories came from memory because Redis was unavailable. `fields` and `undeclared`
+    count attributes, as `facts.Decided` does.
     """
 
     scored: Scored = msgspec.field(default_factory=Scored.empty)
@@ -66,6 +70,8 @@ class Outputs(msgspec.Struct, frozen=True):
     unknown_fields: int = 0
     stages: list[Stage] = []
     stopgap: bool = False
+    fields: Counter[str] = msgspec.field(default_factory=Counter)
+    undeclared: Counter[str] = msgspec.field(default_factory=Counter)
 
     @classmethod
     def concat(cls, parts: Sequence["Outputs"]) -> "Outputs":
@@ -81,6 +87,8 @@ class Outputs(msgspec.Struct, frozen=True):
             sum(part.unknown_fields for part in parts),
             [stage for part in parts for stage in part.stages],
             any(part.stopgap for part in parts),
+            sum((part.fields for part in parts), Counter()),
+            sum((part.undeclared for part in parts), Counter()),
         )
 
 
@@ -127,6 +135,7 @@ class Pipeline:
         self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
         self._settings_hash = deciding_settings(settings).hash
+        self._fields = FieldRules(feature_sets.fields, feature_sets.carried, declared_ids(settings.id_shapes))
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is read before decoding, and after scoring.
@@ -298,6 +307,8 @@ class Pipeline:
             list(observed.fates).count(Fate.ERASURE),
             sum([one.unknown for one in decoded.accepted]),
             stopgap=observed.stopgap,
+            fields=Counter(chain.from_iterable(one.own for one in decoded.accepted if one.own)),
+            undeclared=Counter(decoded.undeclared),
         )
 
     async def _decode(
@@ -310,8 +321,8 @@ class Pipeline:
         is_accepted: Callable[[Record], bool] | None = None,
     ) -> Decoded:
         skew_ms = round(self._settings.future_skew * 1000)
-        ids = declared_ids(self._settings.id_shapes)
-        read = partial(decode, ids=ids, is_accepted=is_accepted, seal_problem=self._seal_problem)
+        fields = self._fields
+        read = partial(decode, ids=fields.ids, fields=fields, is_accepted=is_accepted, seal_problem=self._seal_problem)
         return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
@@ -329,6 +340,7 @@ class Pipeline:
             look_back_days=self._features.look_back_days,
             others=self._names,
             settings_hash=self._settings_hash,
+            categories=self._features.fields.categories,
         )
 
 

@@ -124,6 +124,7 @@ CURRENCY = Trait(39, 15)
 """The currency, from its three letters."""
 HAS_PLACE = Trait(54, 1)
 """1 if PLACE is set."""
+_TEXTS = MappingProxyType({"mcc": CATEGORY, "channel": CHANNEL, "merchant_country": COUNTRY, "currency": CURRENCY})
 
 
 def card_rows(batch: Transactions) -> Ints:
@@ -300,6 +301,29 @@ def pack_traits(category: str | None, country: str | None, channel: str | None, 
         (CURRENCY, _letters(currency)),
     )
     return sum(value << trait.shift for trait, value in values)
+
+
+@lru_cache(maxsize=CACHED_TRAITS)
+def trait_text(name: str, traits: int) -> str | None:
+    """Return a packed field of the contract as its text; None if it is absent. The inverse of `pack_traits`."""
+    value = (traits & _TEXTS[name].mask) >> _TEXTS[name].shift
+    match name:
+        case "mcc":
+            return f"{value - 1:04}" if value else None
+        case "channel":
+            return CHANNELS[value - 1] if value else None
+        case "merchant_country":
+            return _as_letters(value - 1, 2) if value else None
+        case _:
+            return _as_letters(value, 3)
+
+
+def _as_letters(number: int, count: int) -> str:
+    letters = ""
+    for _ in range(count):
+        number, letter = divmod(number, ALPHABET)
+        letters = chr(ord("A") + letter) + letters
+    return letters
 
 
 def _letters(code: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.retention import ResolutionSchedule, Retention
+from features.own_fields import OwnValues
 from fraudstream_client.outputs import LabelStatus, PredictionStatus
 
 Ints = NDArray[np.int64]
@@ -73,7 +74,8 @@ class Transactions:
     the currency's number of decimals, `content` a hash of everything that a producer's retry must repeat,
     `partition` and `offset` the position in the transactions topic; `device_ids` has None where there is no device;
     `place` and `traits` are packed by `features.history.records`. `erases` tells which of them are erasures of their
-    cards up to `occurred_ms`, with the id of the request as `transaction_ids`; None: none is.
+    cards up to `occurred_ms`, with the id of the request as `transaction_ids`; None: none is. `own` are the values of
+    the fields that are declared here, see `features.own_fields`; None: none is read.
     """
 
     transaction_ids: Sequence[str]
@@ -90,6 +92,7 @@ class Transactions:
     place: Ints
     traits: Ints
     erases: Sequence[bool] | None = None
+    own: Sequence[OwnValues] | None = None
 
     def __len__(self) -> int:
         """Return n."""

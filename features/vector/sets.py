@@ -6,7 +6,7 @@ allows, so its values do not depend on the other sets.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from time import thread_time_ns
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from features.history.frames import Floats
 from features.history.history import visible
 from features.history.retention import ResolutionSchedule, Retention, horizons_of
 from features.history.store import Entity, Histories, Observed, Transactions
+from features.own_fields import NO_FIELDS, DeclaredFields, OwnField
 from features.vector.vectorise import vectorise
 
 DEFAULT_MODULES = ("features.default_set", "features.default_set_2")
@@ -30,7 +31,7 @@ class FeatureSets:
     """Sets with different fingerprints; the last one is the newest, with which new models are trained.
 
     Raises:
-        DeclarationError: there is none, or two have the same fingerprint.
+        DeclarationError: there is none, two have the same fingerprint, or two declare a field differently.
     """
 
     sets: tuple[FeatureSet, ...]
@@ -40,10 +41,11 @@ class FeatureSets:
             raise DeclarationError("at least one feature set is needed")
         if len(self.by_fingerprint) < len(self.sets):
             raise DeclarationError("two of the feature sets are the same: name each once")
+        len(self.fields)  # refuses fields that two sets declare differently
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the rows alone; cached values are computed again in the other process."""
-        return _of_rows, tuple(one.rows for one in self.sets)
+        """Pickle rows and fields alone; cached values are computed again in the other process."""
+        return _of_tables, tuple((one.rows, one.fields.fields) for one in self.sets)
 
     @cached_property
     def by_fingerprint(self) -> Mapping[str, FeatureSet]:
@@ -54,6 +56,16 @@ class FeatureSets:
     def newest(self) -> FeatureSet:
         """The set named last."""
         return self.sets[-1]
+
+    @cached_property
+    def fields(self) -> DeclaredFields:
+        """The fields of `attributes` that some set declares."""
+        return reduce(DeclaredFields.joined, (one.fields for one in self.sets), NO_FIELDS)
+
+    @cached_property
+    def carried(self) -> frozenset[str]:
+        """The fields of the contract that a payment's own values must have for some set."""
+        return frozenset[str]().union(*(one.carried for one in self.sets))
 
     @cached_property
     def look_back_days(self) -> int:
@@ -86,8 +98,8 @@ class FeatureSets:
         return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in schedules.items()})
 
 
-def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
-    return FeatureSets(tuple(map(FeatureSet, tables)))
+def _of_tables(*tables: tuple[tuple[Feature, ...], tuple[OwnField, ...]]) -> FeatureSets:
+    return FeatureSets(tuple(FeatureSet(rows, DeclaredFields(fields)) for rows, fields in tables))
 
 
 class Vectors:

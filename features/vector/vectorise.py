@@ -5,7 +5,7 @@ without a loop over events; the order of the records within a history changes no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,13 +13,14 @@ import numpy as np
 
 from features.aggregates import USUAL_MS, Aggregate, Computed, PredictionPart, StoredPrediction
 from features.declaration import SECOND_MS, Feature, FeatureSet
-from features.formulas import Formula, evaluate
+from features.formulas import Formula, OwnPayment, evaluate, evaluate_alone
 from features.history import records
 from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Window, WindowSums
 from features.history.history import seen_by, visible
 from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
 from features.history.views import RowSpans, spans_of, spans_of_long
+from features.own_fields import OwnValue
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import (
     days_since_first_fraud,
@@ -30,6 +31,7 @@ from features.vector.frauds import (
     fraud_verdicts,
     known_frauds,
 )
+from features.vector.own_values import own_value
 from features.vector.paned import PanedWindow
 from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
 
@@ -168,25 +170,30 @@ def vectorise(
         return np.empty((0, len(feature_set)), np.float64)
     found = np.full((len(feature_set), len(transactions)), np.nan)
     plans = _plans(feature_set, formulas=formulas)
+    payment = partial(OwnPayment, transactions, feature_set.fields)
     for kind, plan in plans.items():
         if kind is Entity.NONE:
             for rows, at in plan.groups:
-                found[at] = _of_time(rows[0].aggregate, transactions)
+                found[at] = _of_itself(feature_set, rows[0].aggregate, transactions)
         elif kind is Entity.PREDICTION:
             reader = PredictionReader(observed.histories[kind], transactions.occurred_ms)
             for rows, at in plan.groups:
                 found[at] = reader.values(rows[0])
         else:
             schedule = feature_set.schedules[kind]
-            _compute(plan, (observed.histories[kind], transactions.occurred_ms), schedule, found)
+            _compute(plan, _Seen(observed.histories[kind], transactions.occurred_ms, payment), schedule, found)
     for _, at in plans[Entity.DEVICE].groups if Entity.DEVICE in plans else ():
         found[at, observed.histories[Entity.DEVICE].positions == NOWHERE] = np.nan
     return found.T.take(feature_set.order, axis=1)
 
 
-def _of_time(aggregate: Computed, transactions: Transactions) -> Floats:
+def _of_itself(feature_set: FeatureSet, aggregate: Computed, transactions: Transactions) -> Floats:
     """Compute a feature of the transactions alone."""
-    assert isinstance(aggregate, Aggregate)  # noqa: S101 - a formula is of an entity
+    if isinstance(aggregate, OwnValue):
+        return own_value(aggregate, transactions)
+    if isinstance(aggregate, Formula):
+        return evaluate_alone(aggregate, transactions, feature_set.fields)
+    assert isinstance(aggregate, Aggregate)  # noqa: S101 - a prediction has a history
     return _CALENDAR[aggregate](transactions)
 
 
@@ -227,18 +234,32 @@ def _plan(groups: Groups) -> _Plan:
     return _Plan(groups, compiled, steps, rest)
 
 
-def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSchedule, found: Floats) -> None:
+class _Seen(NamedTuple):
+    """What n transactions see of one kind of history, their times, and how to get one of them with its fields."""
+
+    histories: Histories
+    own_ms: Ints
+    payment: Callable[[int], OwnPayment]
+
+    @property
+    def short(self) -> Ints:
+        """The numbers of those whose history is short."""
+        return self.histories.short if self.histories.long else np.arange(len(self.own_ms))
+
+
+def _compute(plan: _Plan, seen: _Seen, schedule: ResolutionSchedule, found: Floats) -> None:
     """Fill in the features of one kind of history: by the kernel where it can, else frame by frame."""
-    histories, own_ms = seen
+    histories, own_ms, payment = seen
     kernel = None if schedule.allows_panes else KERNEL
-    short = histories.short if histories.long else np.arange(len(own_ms))
+    short = seen.short
     if len(short):
         groups = plan.groups
         if kernel is not None:
             groups = plan.rest
-            _short_by_kernel(kernel, plan, (histories, own_ms, short), schedule, found)
+            _short_by_kernel(kernel, plan, seen, schedule, found)
         if groups:
-            _fill(found, groups, short, _FrameReader(Frame(histories, own_ms[short], schedule), schedule))
+            frame = Frame(histories, own_ms[short], schedule)
+            _fill(found, groups, short, _FrameReader(frame, schedule, lambda i: payment(int(short[i]))))
     if histories.long:
         _compute_long(kernel, plan, seen, schedule, found)
 
@@ -246,17 +267,18 @@ def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSche
 def _short_by_kernel(
     kernel: WindowKernel,
     plan: _Plan,
-    seen: tuple[Histories, Ints, Ints],
+    seen: _Seen,
     schedule: ResolutionSchedule,
     found: Floats,
 ) -> None:
     """Fill in what the kernel computes of the short histories; numpy computes those that it leaves."""
-    histories, own_ms, short = seen
+    histories, own_ms, payment = seen
+    short = seen.short
     left = _by_kernel(kernel, plan, spans_of(histories), own_ms, found, which=short if histories.long else None)
     if left.any():
         which = short[left]
         frame = Frame(Histories(*histories.part(left), histories.positions[:0]), own_ms[which], schedule)
-        _fill(found, plan.compiled, which, _FrameReader(frame, schedule))
+        _fill(found, plan.compiled, which, _FrameReader(frame, schedule, payment))
 
 
 def _by_kernel(
@@ -274,12 +296,12 @@ def _by_kernel(
 def _compute_long(
     kernel: WindowKernel | None,
     plan: _Plan,
-    seen: tuple[Histories, Ints],
+    seen: _Seen,
     schedule: ResolutionSchedule,
     found: Floats,
 ) -> None:
     """Fill in the features of the transactions that see long histories."""
-    histories, own_ms = seen
+    histories, own_ms, payment = seen
     is_done = np.zeros(len(own_ms), np.bool_)
     spans = None if kernel is None else spans_of_long(histories)
     if kernel is not None and spans is not None:
@@ -288,7 +310,8 @@ def _compute_long(
     wanted = np.ones(len(own_ms), np.bool_) if plan.rest else ~is_done
     for number, frame in _long_frames(histories, own_ms, schedule, wanted):
         groups = plan.rest if is_done[number] else plan.groups
-        _fill(found, groups, slice(number, number + 1), _FrameReader(frame, schedule))
+        reader = _FrameReader(frame, schedule, lambda _, of=number: payment(of))  # type: ignore[misc]
+        _fill(found, groups, slice(number, number + 1), reader)
         del frame  # the next one needs the memory
 
 
@@ -334,7 +357,8 @@ def _alone(long: LongHistory, i: int) -> Histories:
 class _FrameReader:
     """Computes the features of a frame; windows that several features share are made once."""
 
-    def __init__(self, frame: Frame, schedule: ResolutionSchedule) -> None:
+    def __init__(self, frame: Frame, schedule: ResolutionSchedule, payment: Callable[[int], OwnPayment]) -> None:
+        self._payment = payment
         self._frame = frame
         self._schedule = schedule
         self._windows: dict[tuple[tuple[int, ...], int], Window] = {}
@@ -349,7 +373,7 @@ class _FrameReader:
             return self._of_panes(first)
         window = self._window(lengths_ms, first.delay_ms)
         if isinstance(first.aggregate, Formula):
-            return evaluate(first.aggregate, first.name, window)
+            return evaluate(first.aggregate, first.name, window, self._payment)
         assert isinstance(first.aggregate, Aggregate)  # noqa: S101 - a prediction is read without a window
         if first.aggregate in _OF_FRAUDS:
             return _OF_FRAUDS[first.aggregate](window, self._frauds)

@@ -13,6 +13,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
+from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.refusals import Refusals
@@ -210,7 +211,7 @@ def _warning(live: int, rate: float | None) -> str:
 async def _source(settings: Settings, request: BackfillRequest, folder: Path) -> BackfillSource:
     if request.topics:
         return await read_topics(settings, request.topics, folder, request.until_ms)
-    return FilesSource(request.files, folder, request.until_ms)
+    return FilesSource(request.files, folder, request.until_ms, features_or_refuse(settings.features).fields)
 
 
 async def _write(

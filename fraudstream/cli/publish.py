@@ -12,6 +12,7 @@ from aiokafka.structs import RecordMetadata
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from fraudstream.cli.extras import needs
+from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import dropped_text, json_option, refuse, say
 from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import refused_settings, settings_or_refuse
@@ -57,11 +58,12 @@ def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path |
     if labels and labels_from is not None:
         raise click.UsageError("--labels sends no transactions, between which --labels-from could send labels")
     settings = settings_or_refuse()
+    declared = features_or_refuse(settings.features).fields
     kinds, begun_ms = _kinds(labels=labels, labels_from=labels_from), now_ms()
     with Refusals(settings):
         too_large = SizeFilter(asyncio.run(_check_topics(settings, kinds)), settings.compression)
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
-            playlist = _playlist(file, labels_from, kinds, Path(workplace))
+            playlist = _playlist(file, labels_from, kinds, RecordsDatabase(Path(workplace), declared))
             with refused_settings():
                 done = asyncio.run(_publish(settings, playlist, rate, too_large))
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
@@ -91,13 +93,14 @@ def _kinds(*, labels: bool, labels_from: Path | None) -> tuple[RecordKind, ...]:
     return (RecordKind.TRANSACTION,) if labels_from is None else (RecordKind.TRANSACTION, RecordKind.LABEL)
 
 
-def _playlist(file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...], folder: Path) -> _Playlist:
+def _playlist(
+    file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...], database: RecordsDatabase
+) -> _Playlist:
     """Read the files; of `labels_from` the labels that are known by the last transaction.
 
     Raises:
         FileError: a file cannot be used.
     """
-    database = RecordsDatabase(folder)
     database.add(file, kinds[:1])
     if labels_from is not None:
         database.add(labels_from, (RecordKind.LABEL,), until_ms=database.last_ms + 1)

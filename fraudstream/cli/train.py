@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from features.own_fields import DeclaredFields
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
@@ -74,7 +75,8 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         placeholder = Path(folder) / "topics.parquet"
         request = _request(settings, file or placeholder, options)
         if is_topic:
-            request = replace(request, source=_read_topics(settings, Path(folder), until_ms))
+            declared = request.feature_set.fields
+            request = replace(request, source=_read_topics(settings, Path(folder), until_ms, declared))
         report = _train(request, repository)
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)
@@ -108,12 +110,12 @@ def _with_library(request: TrainingRequest) -> TrainingRequest:
     return request
 
 
-def _read_topics(settings: Settings, folder: Path, until_ms: int | None) -> str:
+def _read_topics(settings: Settings, folder: Path, until_ms: int | None, declared: DeclaredFields) -> str:
     """Write the topics as a file into a folder; return what the report calls them."""
     from fraudstream.lab.training.topics_file import read_topics_file  # noqa: PLC0415 - it needs the extra `train`
 
     with Refusals(settings):
-        found = asyncio.run(read_topics_file(settings, folder, until_ms))
+        found = asyncio.run(read_topics_file(settings, folder, until_ms, declared))
     for one in found.left_out:
         echo(f"left out: {one.records:,} {one.code}, the first at {one.first}", err=True)
     return f"{found.payments:,} payments and {found.labels:,} labels of the topics"

@@ -27,6 +27,10 @@ ORDINARY_VALUE_BYTES = 16 * 1024
 lists of lists they would take forty times their bytes of memory, and much of the garbage collector's time.
 """
 
+ATTRIBUTES = "attributes"
+LARGEST_ATTRIBUTES_BYTES = 128 * 1024
+"""Of `attributes` in JSON, whose texts may be escaped and whose numbers may be long."""
+
 MOST_COUNTED = 10_000
 """If a large value may have more members, its unknown fields count as so many."""
 
@@ -77,7 +81,7 @@ class KnownFields:
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Known", fields)).decode
 
     def of(self, value: bytes) -> RawRecord:
-        """Decode the known fields of a JSON object, arrays and objects as empty ones: no field may be either.
+        """Decode the known fields of a JSON object; arrays and objects as empty ones, but for `attributes`.
 
         Raises:
             msgspec.DecodeError: it is not a JSON object.
@@ -221,19 +225,29 @@ def _not_an_object(raw: object) -> Rejection:
 
 
 def _decode_fields(raws: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
-    return {name: _decode_field(bytes(raw)) for name, raw in raws.items()}
+    return {name: _decode_field(name, bytes(raw)) for name, raw in raws.items()}
 
 
-def _decode_field(value: bytes) -> Any:  # noqa: ANN401 - any JSON
+def _decode_field(name: str, value: bytes) -> Any:  # noqa: ANN401 - any JSON
     match value[:1]:
         case b"[":
             return []
         case b"{":
-            return {}
+            return _decode_attributes(value) if name == ATTRIBUTES else {}
     try:
         return _decode(value)
     except msgspec.ValidationError:  # an integer with more digits than Python converts
         return math.copysign(math.inf, -1 if value.startswith(b"-") else 1)
+
+
+def _decode_attributes(value: bytes) -> Any:  # noqa: ANN401 - an object, or what is none
+    """Decode the one field that is an object; one that is too large is none."""
+    if len(value) > LARGEST_ATTRIBUTES_BYTES:
+        return []
+    try:
+        return _decode(value)
+    except msgspec.ValidationError:
+        return []
 
 
 def _depth(value: bytes) -> int:

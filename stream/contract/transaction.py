@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from features.own_fields import OwnValues
 from fraudstream_client.field_types import (
     AmountMinor,
     CategoryCode,
@@ -24,6 +25,7 @@ from fraudstream_client.field_types import (
 from fraudstream_client.inputs import Channel
 from models.times import Moment, format_time
 from stream.contract import erasure
+from stream.contract.attributes import AttributeObject, Attributes, attributes_problem, well_formed_attributes
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     ORDINARY_VALUE_BYTES,
@@ -78,6 +80,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     longitude: Longitude | None = None
     merchant_amount_minor: AmountMinor | None = None
     merchant_currency: str | None = None
+    attributes: Attributes | None = None
 
 
 class ParsedTransaction(NamedTuple):
@@ -85,6 +88,7 @@ class ParsedTransaction(NamedTuple):
 
     `occurred_ms` and `utc_offset_minutes` are its time and the UTC offset of its text; `dropped` names invalid optional
     fields, `unknown` counts fields that the contract does not define, `content` hashes what a repetition must repeat.
+    `own` are the values of the fields that a deployment reads, see `stream.contract.attributes`.
     """
 
     transaction: Transaction
@@ -94,6 +98,7 @@ class ParsedTransaction(NamedTuple):
     unknown: int
     content: int
     erases: bool = False
+    own: OwnValues | None = None
 
 
 FIELDS: dict[str, Field] = {
@@ -114,6 +119,7 @@ FIELDS: dict[str, Field] = {
     "longitude": Field(Longitude, required=False),
     "merchant_amount_minor": Field(AmountMinor, required=False),
     "merchant_currency": Field(CurrencyCode, required=False, check=known_currency),
+    "attributes": Field(AttributeObject, required=False, check=well_formed_attributes),
 }
 _KNOWN = KnownFields([*FIELDS, "schema", "kind"])
 _ID_FORM = "[A-Za-z0-9._:@-]{1,64}+"
@@ -197,6 +203,7 @@ def _is_clean(one: Transaction, ids: IdRules | None) -> bool:
         and (one.merchant_country is None or one.merchant_country in COUNTRIES)
         and (one.card_country is None or one.card_country in COUNTRIES)
         and (one.merchant_currency is None or one.merchant_currency in CURRENCY_DECIMALS)
+        and (one.attributes is None or not attributes_problem(one.attributes))
         and (one.mcc is None or (len(one.mcc) == _CATEGORY_DIGITS and one.mcc.isascii() and one.mcc.isdigit()))
         and _are_clean_tokens(one, ids)
     )
@@ -235,8 +242,8 @@ def _accept(
 
 
 def _content(transaction: Transaction, moment: Moment) -> int:
-    """Hash what a repeated transaction must repeat: every known field, with the time by its value."""
-    packed = _pack((moment, msgspec.structs.replace(transaction, occurred_at=0)))
+    """Hash what a repeated transaction must repeat: all known fields but attributes, the time by its value."""
+    packed = _pack((moment, msgspec.structs.replace(transaction, occurred_at=0, attributes=None)))
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
 
 

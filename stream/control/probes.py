@@ -5,7 +5,7 @@ vectors file are of its own payments.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -34,11 +34,12 @@ Record = Annotated[tuple[Whole, ...], msgspec.Meta(min_length=SHARED_COLUMNS, ma
 History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
 
 
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
+class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One transaction and the records that it saw, its own record last, as rows of `features.history.records`.
 
     `told` lists the kinds of entity whose history contains the transaction's own record, in the order of the histories:
-    a set would be encoded in another order by each process, and the artifact would get another digest.
+    a set would be encoded in another order by each process, and the artifact would get another digest. Place, traits
+    and the values of its own fields are there for sets that read them.
     """
 
     occurred_ms: Whole
@@ -47,13 +48,22 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     exponent: Whole
     histories: dict[str, History]
     told: tuple[str, ...]
+    place: Whole = 0
+    traits: Whole = 0
+    own: dict[str, Whole | str] | None = None
 
 
 _DECODER = msgspec.json.Decoder(Probe)
 
 
-def write_probe(transactions: Transactions, observed: Observed, row: int) -> bytes:
-    """Encode what transaction `row` of a batch saw, as JSON."""
+def write_probe(transactions: Transactions, observed: Observed, row: int, *, with_fields: bool = False) -> bytes:
+    """Encode what transaction `row` of a batch saw, and its own fields where a set reads them, as JSON."""
+    own = {} if transactions.own is None else transactions.own[row]
+    fields: dict[str, Any] = {
+        "place": int(transactions.place[row]),
+        "traits": int(transactions.traits[row]),
+        "own": {name: own[name] for name in sorted(own)},
+    }
     return msgspec.json.encode(
         Probe(
             occurred_ms=int(transactions.occurred_ms[row]),
@@ -62,6 +72,7 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
             exponent=int(transactions.exponent[row]),
             histories={kind.value: _records(one, row) for kind, one in observed.histories.items()},
             told=tuple(kind.value for kind, one in observed.histories.items() if one.positions[row] != NOWHERE),
+            **(fields if with_fields else {}),
         )
     )
 
@@ -118,8 +129,9 @@ def _transactions(probes: list[Probe]) -> Transactions:
         partition=zeros,
         offset=zeros,
         device_ids=[None] * count,
-        place=zeros,
-        traits=zeros,
+        place=_column(probes, "place"),
+        traits=_column(probes, "traits"),
+        own=[one.own or {} for one in probes],
     )
 
 

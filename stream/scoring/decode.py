@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
 from fraudstream_client.validity import place_of
+from stream.contract.attributes import FieldRules, undeclared
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -34,6 +35,7 @@ _LARGEST_HEADERS_BYTES = 1024 * 1024
 _LONGEST_NAME = 64
 _MEANINGFUL = OWN_HEADERS | {BACKFILL_HEADER}
 _NO_EXPONENT = 0
+NO_FIELD_RULES = FieldRules()
 _COLUMNS = 8
 """How many of a transaction's columns are int64."""
 
@@ -42,7 +44,8 @@ _COLUMNS = 8
 class Decoded:
     """The transactions of a batch as records, values and columns, all in the same order, and the dead letters.
 
-    `backfilled`, of shape (n,), tells which of them only fill the histories and get no decision.
+    `backfilled`, of shape (n,), tells which of them only fill the histories and get no decision. `undeclared` are the
+    names of attributes that nobody declares, each as often as it came; empty for one that is not told.
     """
 
     records: Sequence[Record]
@@ -50,19 +53,21 @@ class Decoded:
     columns: Transactions
     backfilled: NDArray[np.bool_]
     dead: Sequence[DeadLetter]
+    undeclared: Sequence[str] = ()
 
     def among(self, which: NDArray[np.bool_]) -> "Decoded":
         """Return those of the transactions that are marked, with all dead letters."""
         numbers = np.flatnonzero(which)
         some, accepted = ([rows[at] for at in numbers.tolist()] for rows in (self.records, self.accepted))
-        return Decoded(some, accepted, self.columns.at(numbers), self.backfilled[numbers], self.dead)  # type: ignore[arg-type]
+        return Decoded(some, accepted, self.columns.at(numbers), self.backfilled[numbers], self.dead, self.undeclared)  # type: ignore[arg-type]
 
     def part(self, first: int, behind: int) -> "Decoded":
         """Return some of the transactions; the dead letters are with the first of them."""
         if not first and behind == len(self.records):
             return self
-        columns, which, dead = self.columns.first(behind).after(first), slice(first, behind), () if first else self.dead
-        return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], dead)
+        columns, which = self.columns.first(behind).after(first), slice(first, behind)
+        dead, names = ((), ()) if first else (self.dead, self.undeclared)
+        return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], dead, names)
 
 
 SealProblem = Callable[[Record], str]
@@ -81,18 +86,19 @@ def decode(
     now_ms: int | None = None,
     *,
     ids: IdRules = NO_SHAPES,
+    fields: FieldRules = NO_FIELD_RULES,
     is_accepted: Callable[[Record], bool] | None = None,
     seal_problem: SealProblem = no_key_erases,
 ) -> Decoded:
     """Decode each record of log `log`.
 
     `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
-    the clock does not matter. `ids` say which ids are card numbers. `is_accepted` tells which records were accepted
-    before: of those, no clock, no setting and no rule refuses one now. None: no record was. `seal_problem` says what is
-    wrong with the signature of an erasure.
+    the clock does not matter. `ids` say which ids are card numbers, `fields` what is read of attributes. `is_accepted`
+    tells which records were accepted before: of those, no clock, no setting and no rule refuses one now. None: no
+    record was. `seal_problem` says what is wrong with the signature of an erasure.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
-    kept, accepted, dead = [], [], []
+    kept, accepted, dead, unknown = list[Record](), list[ParsedTransaction](), list[DeadLetter](), list[str]()
     for record in records:
         if is_accepted is not None and is_accepted(record):
             read = _damage_of(record) or read_accepted_transaction(record.value)
@@ -107,9 +113,23 @@ def decode(
         else:
             passable, left_out = without_impassable_headers(record)
             kept.append(passable)
-            accepted.append(read._replace(dropped=(*read.dropped, *left_out)) if left_out else read)
+            if left_out:
+                read = read._replace(dropped=(*read.dropped, *left_out))
+            if fields.reads or read.transaction.attributes is not None:
+                read = _with_own_fields(read, fields, unknown)
+            accepted.append(read)
     backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
-    return Decoded(kept, accepted, _columns(kept, accepted, log), backfilled, dead)
+    columns = _columns(kept, accepted, log, has_own=fields.reads)
+    return Decoded(kept, accepted, columns, backfilled, dead, unknown)
+
+
+def _with_own_fields(read: ParsedTransaction, fields: FieldRules, unknown: list[str]) -> ParsedTransaction:
+    """Return a transaction with the values of its own fields; add the names that nobody declares to `unknown`."""
+    own = fields.read(read.transaction)
+    attributes = read.transaction.attributes
+    if attributes and len(attributes) > len(own.values.keys() & attributes.keys()):
+        unknown += undeclared(attributes, fields.declared)
+    return read._replace(own=own.values, dropped=(*own.dropped, *read.dropped) if own.dropped else read.dropped)
 
 
 def _damage_of(record: Record) -> Rejection | None:
@@ -191,7 +211,9 @@ def _too_large(headers: Headers) -> set[int]:
     return too_large
 
 
-def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int) -> Transactions:
+def _columns(
+    records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int, *, has_own: bool
+) -> Transactions:
     transactions = [one.transaction for one in accepted]
     numbers = [_numbers(record, parsed, log) for record, parsed in zip(records, accepted, strict=True)]
     erases = [one.erases for one in accepted]
@@ -214,6 +236,7 @@ def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], l
         place=place,
         traits=traits,
         erases=erases if True in erases else None,
+        own=[one.own or {} for one in accepted] if has_own else None,
     )
 
 

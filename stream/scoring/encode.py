@@ -15,6 +15,7 @@ from features.history.store import NOWHERE, Entity, Observed
 from fraudstream_client.arms import LIVE
 from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Positions, Score, Source
 from models.times import format_time, formatted
+from stream.contract.attributes import category_texts
 from stream.contract.cloud_events import ScoreEvents, without_event_headers
 from stream.contract.transaction import Transaction
 from stream.engine.batches import Record
@@ -39,7 +40,7 @@ class ScoreFrame(msgspec.Struct, frozen=True):
 
     `names` and `fingerprint` are those of the live model's features, `others` has the names of the other sets that are
     computed here, by fingerprint. `headers` returns those of a record's score; `look_back_days` is how far the
-    deployment's features look; `settings_hash` is that of the settings that decide.
+    deployment's features look; `settings_hash` is that of the settings that decide; `categories` are the declared ones.
     """
 
     settings: Settings
@@ -54,6 +55,7 @@ class ScoreFrame(msgspec.Struct, frozen=True):
     look_back_days: int = 0
     others: Mapping[str, Sequence[str]] = {}
     settings_hash: str | msgspec.UnsetType = msgspec.UNSET
+    categories: Sequence[str] = ()
 
     def names_of(self, fingerprint: str) -> Sequence[str]:
         """Return the names of a set's features."""
@@ -247,6 +249,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             positions=positions,
             degraded=judgement.degraded,
             dropped=parsed.dropped,
+            attributes=category_texts(frame.categories, parsed.own or {}) if frame.categories else msgspec.UNSET,
             settings=frame.settings_hash,
             epoch=frame.epochs[record.partition],
             source=Source(record.topic, record.partition, record.offset, frame.log),

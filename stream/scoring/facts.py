@@ -3,8 +3,8 @@
 Emitting a fact has no effect on the worker, which never waits for a listener.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -23,7 +23,8 @@ class Decided:
     that only filled the histories, `erasures` those of cards, and `unknown` the fields that the contract does not
     define. `stages` are the times of the successful attempt, including publishing. `already_decided` counts records
     that had a decision, `already_refused` those that had a dead letter or are skipped. `revision` and `digest` identify
-    the live model. With `stopgap`, histories came from memory instead of Redis.
+    the live model. With `stopgap`, histories came from memory instead of Redis. `fields` counts payments by each
+    declared field that they had, `undeclared` by each name that nobody declares; empty: one that is not told.
     """
 
     scored: Scored
@@ -38,6 +39,8 @@ class Decided:
     already_refused: int = 0
     backfilled: int = 0
     erasures: int = 0
+    fields: Mapping[str, int] = field(default_factory=dict)
+    undeclared: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ compares the alert rules and the dashboard in `deploy/` with it.
 from typing import get_args
 
 from stream.telemetry.explanation_metrics import OF_EXPLANATIONS
+from stream.telemetry.field_metrics import OF_FIELDS
 from stream.telemetry.guard_metrics import OF_GUARDS
 from stream.telemetry.metric import Metric, MetricKind, MetricName
 from stream.telemetry.verdict_metrics import OF_VERDICTS
@@ -118,13 +119,6 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         ("reason",),
         "Decisions made in degraded mode, by reason.",
         "Redis was down or lost data, the live model fails, or producers use different partitioners.",
-    ),
-    "fraudstream.dropped_fields": Metric(
-        MetricKind.COUNTER,
-        "{field}",
-        ("field",),
-        "Optional fields that were invalid and were dropped.",
-        "a producer sends a field in another format.",
     ),
     "fraudstream.erasures": Metric(
         MetricKind.COUNTER,
@@ -407,13 +401,6 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "How long the last stable offset has stood still while records lie behind it.",
         "it exceeds a few seconds: `/health/ready` names the partition; find the producer with kafka-transactions.sh.",
     ),
-    "fraudstream.unknown_fields": Metric(
-        MetricKind.COUNTER,
-        "{field}",
-        ("topic",),
-        "Input fields that this version does not know and ignores.",
-        "a producer is newer than the workers.",
-    ),
     "fraudstream.void_scores": Metric(
         MetricKind.COUNTER,
         "{score}",
@@ -429,7 +416,9 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "decisions of two workers differ: both are on each score, as `code_version` and `settings`.",
     ),
 }
-CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_VERDICTS | OF_EXPLANATIONS | OF_GUARDS).items()))
+CATALOGUE: dict[MetricName, Metric] = dict(
+    sorted((_OF_WORKERS | OF_FIELDS | OF_VERDICTS | OF_EXPLANATIONS | OF_GUARDS).items())
+)
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 

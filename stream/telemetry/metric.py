@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 MetricName = Literal[
     "fraudstream.already_decided",
     "fraudstream.already_refused",
+    "fraudstream.attributes",
+    "fraudstream.attributes.undeclared",
     "fraudstream.aside",
     "fraudstream.backfilled",
     "fraudstream.batch.size",

@@ -32,6 +32,7 @@ from fraudstream_client.outputs import DecidedBy, Decision, LabelStatus, Predict
 from models.decline_cap import DECLINE_CAP
 from models.let_through import LET_THROUGH
 from stream.clock import Stage, now_ms
+from stream.contract.attributes import MOST_TOLD, OTHER_NAME
 from stream.contract.codes import DeadLetterCode
 from stream.contract.transaction import Transaction
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
@@ -206,6 +207,10 @@ class MetricTotals:
         counts["fraudstream.backfilled"][()] += fact.backfilled
         counts["fraudstream.erasures"][()] += fact.erasures
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
+        if fact.fields:
+            counts["fraudstream.attributes"].update({(name,): count for name, count in fact.fields.items()})
+        if fact.undeclared:
+            self._undeclared(fact.undeclared)
         if not len(scored):
             return
         decisions, amounts = counts["fraudstream.decisions"], counts["fraudstream.decided.amount"]
@@ -234,6 +239,13 @@ class MetricTotals:
         self._counts["fraudstream.dropped_fields"].update(
             ("headers" if field.startswith("headers") else field,) for fields in dropped for field in fields
         )
+
+    def _undeclared(self, names: Mapping[str, int]) -> None:
+        """Count attributes by name, of the first hundred names."""
+        counted = self._counts["fraudstream.attributes.undeclared"]
+        for name, count in names.items():
+            is_told = name and ((name,) in counted or len(counted) < MOST_TOLD)
+            counted[name if is_told else OTHER_NAME,] += count
 
     def _lot(self, judgement: Judgement, payment: Transaction) -> None:
         """Count the lot of a declined payment, and the amount if it was let through."""

@@ -347,6 +347,8 @@ class Decider:
             outputs.stopgap,
             backfilled=outputs.backfilled,
             erasures=outputs.erasures,
+            fields=outputs.fields,
+            undeclared=outputs.undeclared,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
         return fact if written == current else _of_partitions(fact, written)

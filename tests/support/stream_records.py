@@ -31,6 +31,7 @@ FULL_PAYMENT: dict[str, Any] = PAYMENT | {
     "longitude": -13,
     "merchant_amount_minor": 10**12,
     "merchant_currency": "JPY",
+    "attributes": {"ip_country": "NG", "account_age_days": 12, "ip_distance": 1.5, "three_ds": True, "nothing": None},
 }
 MENTION = {
     "transaction_id": "t-1",

@@ -33,6 +33,14 @@ CountryCode = Annotated[str, text_like("^[A-Z]{2}$", "an ISO 3166-1 alpha-2 code
 CategoryCode = Annotated[str, text_like("^[0-9]{4}$", "4 digits", "merchant category code")]
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90, description="degrees north")]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180, description="degrees east")]
+AttributeName = Annotated[
+    str, text_like("^[a-z][a-z0-9_]{0,63}$", "1 to 64 lower-case letters, digits and underscores, a letter first")
+]
+AttributeText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Attributes = Annotated[
+    dict[AttributeName, AttributeText | int | float | bool | None],
+    msgspec.Meta(max_length=200, description="fields of one's own; at most 16,384 bytes of names and texts"),
+]
 Time = Annotated[
     int | str,
     msgspec.Meta(description="RFC 3339 with a zone, or integer epoch milliseconds; cut to whole milliseconds"),

@@ -10,6 +10,7 @@ import msgspec
 
 from fraudstream_client.field_types import (
     AmountMinor,
+    Attributes,
     CategoryCode,
     CountryCode,
     CurrencyCode,
@@ -48,6 +49,7 @@ class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     longitude: Longitude | None = None
     merchant_amount_minor: AmountMinor | None = None
     merchant_currency: CurrencyCode | None = None
+    attributes: Attributes | None = None
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

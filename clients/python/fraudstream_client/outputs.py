@@ -140,6 +140,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     positions: Positions
     degraded: tuple[str, ...]
     dropped: tuple[str, ...]
+    attributes: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     settings: SettingsHash | msgspec.UnsetType = msgspec.UNSET
     epoch: Count
     source: Source

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
+from features.own_fields import NO_FIELDS, DeclaredFields
 from fraudstream.lab.dataset.database import connect
 from fraudstream.lab.dataset.errors import BackfillError
 from fraudstream.lab.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsDatabase, TimedRecord
@@ -79,6 +80,7 @@ class FilesSource:
         paths: parquet or CSV files, in any order.
         folder: where the database goes, which may become as large as the files.
         until_ms: payments and labels of this time or later are left out.
+        declared: fields of one's own, which go into `attributes`.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
@@ -86,12 +88,14 @@ class FilesSource:
         BackfillError: no payment is left.
     """
 
-    def __init__(self, paths: Sequence[Path], folder: Path, until_ms: int | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], folder: Path, until_ms: int | None = None, declared: DeclaredFields = NO_FIELDS
+    ) -> None:
         end_ms = LAST_TIME_MS if until_ms is None else until_ms
         by_digest = {_digest(path): path for path in paths}
         self.identity = identity_of([*sorted(by_digest), str(end_ms)])
         self.name = ", ".join(str(path) for path in paths)
-        self._database = RecordsDatabase(folder)
+        self._database = RecordsDatabase(folder, declared)
         for digest in sorted(by_digest):
             self._database.add(by_digest[digest], until_ms=end_ms)
         self.first_ms, self.last_ms = self._database.first_ms, self._database.last_ms

@@ -5,15 +5,17 @@ memory limit.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import Ints, Transactions
+from features.own_fields import OwnValues
 from fraudstream.lab.dataset.errors import MissingExtraError
 
 CONTENT = (
@@ -29,6 +31,7 @@ CONTENT = (
     "traits",
 )
 """The columns that are equal in two rows of the same transaction; their hash is its `content`."""
+_encode = msgspec.json.Encoder(order="sorted").encode
 MEMORY_MB = 2_048
 """The default memory limit of a database."""
 _TEXTS = {name: f"{name}s" for name in ("transaction_id", "card_id", "merchant_id", "device_id")}
@@ -47,34 +50,40 @@ class DatasetBatch:
     """The content of each row as text, label included, for the fingerprint of the data."""
 
 
-def batch_of(columns: dict[str, Any], start: int) -> DatasetBatch:
-    """Return the columns of a query as a batch; its first row is the file's transaction number `start`."""
+def batch_of(columns: dict[str, Any], start: int, own: Sequence[OwnValues] | None = None) -> DatasetBatch:
+    """Return the columns of a query as a batch; its first row is the file's transaction number `start`.
+
+    `own` are the values of the rows' own fields.
+    """
     contents = ["\t".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in CONTENT), strict=True)]
     hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
     places = np.arange(start, start + len(contents), dtype=np.int64)
     columns |= {"content": np.array(hashes, np.uint64), "partition": np.zeros_like(places), "offset": places}
     frauds, labelled = columns["fraud"].tolist(), columns["labelled_ms"].tolist()
+    texts = contents
+    if own is not None:
+        texts = [f"{text}\t{_encode(values).decode()}" for text, values in zip(contents, own, strict=True)]
     return DatasetBatch(
-        transactions_of(columns),
+        transactions_of(columns, own),
         np.array(frauds, np.int8),
         np.array(labelled, np.int64),
         columns["currency"].tolist(),
-        tuple(f"{text}\t{fraud}\t{known}\n" for text, fraud, known in zip(contents, frauds, labelled, strict=True)),
+        tuple(f"{text}\t{fraud}\t{known}\n" for text, fraud, known in zip(texts, frauds, labelled, strict=True)),
     )
 
 
-def transactions_of(columns: Mapping[str, Any]) -> Transactions:
-    """Return columns of a database as n transactions.
+def transactions_of(columns: Mapping[str, Any], own: Sequence[OwnValues] | None = None) -> Transactions:
+    """Return columns of a database as n transactions, with the values of their own fields.
 
     The columns are those of a file's table `transactions`, and `content`, `partition` and `offset`.
     """
     values: dict[str, Any] = {field: columns[name].tolist() for name, field in _TEXTS.items()}
     values |= {name: np.asarray(columns[name], np.int64) for name in _NUMBERS}
-    return Transactions(**values, content=np.asarray(columns["content"], np.uint64))
+    return Transactions(**values, content=np.asarray(columns["content"], np.uint64), own=own)
 
 
 def columns_of(transactions: Transactions) -> dict[str, Any]:
-    """Return transactions as columns, the inverse of `transactions_of`."""
+    """Return transactions as columns, the inverse of `transactions_of`, without own fields."""
     texts = {name: np.array(getattr(transactions, field), object) for name, field in _TEXTS.items()}
     return texts | {name: getattr(transactions, name) for name in (*_NUMBERS, "content")}
 

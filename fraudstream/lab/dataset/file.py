@@ -16,6 +16,7 @@ from fraudstream.lab.dataset import columns
 from fraudstream.lab.dataset.database import MEMORY_MB, DatasetBatch, batch_of, connect
 from fraudstream.lab.dataset.errors import TransactionsFileError
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
+from fraudstream.lab.dataset.own_columns import NO_OWN_COLUMNS, OwnColumns, count_out_of_bounds
 from stream.contract.iso import CURRENCY_DECIMALS
 
 DATABASE = "transactions.duckdb"
@@ -78,25 +79,38 @@ class TransactionsFile:
     """
 
     def __init__(
-        self, path: Path, folder: Path, threads: int, memory_mb: int = MEMORY_MB, *, needs_labels: bool = False
+        self,
+        path: Path,
+        folder: Path,
+        threads: int,
+        memory_mb: int = MEMORY_MB,
+        *,
+        own: OwnColumns = NO_OWN_COLUMNS,
+        needs_labels: bool = False,
     ) -> None:
         """Read a parquet or CSV file; the database in `folder` may become as large as it.
 
-        With `needs_labels` a file without the column `fraud` is refused.
+        `own` are the fields of one's own that are read, if the file has them. With `needs_labels` a file without the
+        column `fraud` is refused.
 
         Raises:
             MissingExtraError: DuckDB is not installed.
             TransactionsFileError: the file cannot be used, for all the reasons given.
         """
         self._connection = connect(folder / DATABASE, threads, memory_mb)
+        self._own = own
         try:
-            layout = transactions_layout(needs_labels=needs_labels)
+            layout = transactions_layout(*own.columns(), needs_labels=needs_labels)
             with read_table(self._connection, path, layout, TransactionsFileError) as table:
+                outside = count_out_of_bounds(self._connection, own)
                 self._create_tables(columns.clock_minutes(table.kinds))
         except TransactionsFileError:
             self.close()
             raise
-        self.dropped = table.dropped
+        self.dropped = {
+            **table.dropped,
+            **{name: count + table.dropped.get(name, 0) for name, count in outside.items()},
+        }
         self.facts = self._read_facts()
 
     def __enter__(self) -> Self:
@@ -118,7 +132,7 @@ class TransactionsFile:
                 "SELECT * EXCLUDE (row) FROM transactions WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
                 [start, end],
             ).fetchnumpy()
-            yield batch_of(found, start)
+            yield batch_of(found, start, self._own.values_of(found["attributes"].tolist()))
             start = end
 
     def labels(self) -> FileLabels:
@@ -166,6 +180,7 @@ class TransactionsFile:
             "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, clock_minutes AS utc_offset_minutes, "
             "read_amount_minor AS amount_minor, currencies.exponent AS exponent, read_currency AS currency, "
             f"read_device_id AS device_id, {columns.PLACE} AS place, {columns.TRAITS} AS traits, "
+            f"{self._own.expression()} AS attributes, "
             "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
             f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms "
             f"FROM (SELECT *, {clock_minutes} AS clock_minutes FROM read) "

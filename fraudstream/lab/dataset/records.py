@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from features.own_fields import NO_FIELDS, DeclaredFields
 from fraudstream.lab.dataset import columns as columns_module
 from fraudstream.lab.dataset.database import connect
 from fraudstream.lab.dataset.errors import TransactionsFileError
 from fraudstream.lab.dataset.file import LABEL_DELAY_MS, transactions_layout
 from fraudstream.lab.dataset.input_table import Column, Need, read_table
+from fraudstream.lab.dataset.own_columns import OwnColumns, count_out_of_bounds
 from models.times import format_time
 
 CHUNK = 10_000
@@ -36,6 +38,7 @@ _OPTIONAL = {
     **dict.fromkeys((*_TEXTS, "mcc"), "VARCHAR"),
     **dict.fromkeys(_DEGREES, "DOUBLE"),
     "merchant_amount_minor": "BIGINT",
+    "attributes": "VARCHAR",
 }
 _EXTRA = (
     *(Column(name, columns_module.ANY, Need.NOTHING) for name in ("card_country", "merchant_currency")),
@@ -80,6 +83,7 @@ class RecordsDatabase:
 
     Args:
         folder: where the database goes, which may become as large as the files.
+        declared: fields of one's own, which go into `attributes` where a file has them.
 
     Attributes:
         dropped: how many optional values are invalid, by column: workers read them as absent.
@@ -90,8 +94,9 @@ class RecordsDatabase:
         MissingExtraError: DuckDB is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, declared: DeclaredFields = NO_FIELDS) -> None:
         self._connection = connect(folder / "records.duckdb", 2)
+        self._own = OwnColumns(declared)
         columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
         self._connection.execute(f"CREATE TABLE records ({columns})")
         self._files: list[str] = []
@@ -111,9 +116,12 @@ class RecordsDatabase:
             TransactionsFileError: the file cannot be used, for all the reasons given.
         """
         needs_labels = RecordKind.TRANSACTION not in kinds
-        layout = transactions_layout(*_EXTRA, needs_labels=needs_labels)
+        layout = transactions_layout(*_EXTRA, *self._own.columns(), needs_labels=needs_labels)
         with read_table(self._connection, path, layout, TransactionsFileError) as table:
             optional = _optional_columns(table.kinds)
+            if self._own.names:
+                optional["attributes"] = self._own.expression()
+                self.dropped.update(count_out_of_bounds(self._connection, self._own))
             self._insert(_required_columns(table.kinds) | optional, kinds, until_ms)
         self._optional |= optional.keys()
         self.dropped.update(table.dropped)
@@ -152,8 +160,19 @@ class RecordsDatabase:
             for at_ms, is_label, file, row, *rest in rows:
                 values = dict(zip(names, rest, strict=True))
                 kind = RecordKind.LABEL if is_label else RecordKind.TRANSACTION
-                value = _encode(_label(values, at_ms) if is_label else _payment(values))
+                value = _encode(_label(values, at_ms) if is_label else self._payment(values))
                 yield TimedRecord(at_ms, kind, values["card_id"].encode(), value, self._files[file], row)
+
+    def _payment(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of `transaction/1`; empty values are left out, and `occurred_at` keeps its UTC offset."""
+        own = self._own.values_of([values.pop("attributes", None)])
+        del values["fraud"]
+        zone = timezone(timedelta(minutes=values.pop("offset_minutes")))
+        at = (EPOCH + timedelta(milliseconds=values.pop("occurred_ms"))).astimezone(zone)
+        given = {name: value for name, value in values.items() if value is not None and value != ""}
+        if own is not None and own[0]:
+            given["attributes"] = self._own.shown(own[0])
+        return {"schema": "transaction/1", "occurred_at": at.isoformat(timespec="milliseconds"), **given}
 
 
 def _required_columns(types: Mapping[str, str]) -> dict[str, str]:
@@ -174,15 +193,6 @@ def _optional_columns(types: Mapping[str, str]) -> dict[str, str]:
     if "mcc" in types:
         columns["mcc"] = "coalesce(read_mcc, CAST(mcc AS VARCHAR))"
     return columns
-
-
-def _payment(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `transaction/1`; empty values are left out, and `occurred_at` keeps its UTC offset."""
-    del values["fraud"]
-    zone = timezone(timedelta(minutes=values.pop("offset_minutes")))
-    at = (EPOCH + timedelta(milliseconds=values.pop("occurred_ms"))).astimezone(zone)
-    given = {name: value for name, value in values.items() if value is not None and value != ""}
-    return {"schema": "transaction/1", "occurred_at": at.isoformat(timespec="milliseconds"), **given}
 
 
 def _label(values: dict[str, Any], labelled_ms: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from fraudstream.lab.dataset.file import TransactionsFile
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.predictions_file import open_needed
 from fraudstream.lab.distillation.comparison import HeldBack, MoneyTerms, compare
 from fraudstream.lab.distillation.report import DistillationReport, RowTime
@@ -30,6 +31,7 @@ from fraudstream.lab.distillation.teacher import (
 )
 from fraudstream.lab.evaluation.payments import EvaluatedPayments, payments_of, read_file_tables
 from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, manifest_of, margins, store
+from fraudstream.lab.training.category_codes import with_categories
 from fraudstream.lab.training.labels import LabelTerms, look_at_labels
 from fraudstream.lab.training.request import PolicyWish, Progress
 from fraudstream.lab.training.split import SingleFit, split
@@ -62,6 +64,7 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
         request = replace(request, maturity_days=terms.maturity_days)
         table = prepared.tables[request.sets.newest.fingerprint].table
         parts = _parts(request, table)
+        table = with_categories(table, parts.train, request.sets.newest)
         check_unseen(members, request, repository, int(table.occurred_ms[parts.held_back[0]]))
         if request.scores is None:
             teacher = score_by_models(members, prepared.tables, parts, request, progress)
@@ -87,7 +90,9 @@ def _prepare(
     names = {name for one in sets.values() for name in one.prediction_delays_ms}
     with (
         open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
-        TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
+        TransactionsFile(
+            request.file, folder, request.threads, own=OwnColumns.of(request.sets), needs_labels=True
+        ) as source,
     ):
         terms, table = look_at_labels(source, request)
         _parts(request, table)

@@ -73,7 +73,7 @@ def train_student(inputs: StudentInputs, size: StudentSize) -> Student:
     names = request.sets.newest.names
     parameters = _parameters(inputs, size)
     text = _fit(inputs, parameters)
-    booster = Booster(text, names)
+    booster = Booster(text, names, table.categories)
     on_calibrate = margins(booster, table, parts.calibrate)
     calibration = choose_calibration(on_calibrate, table.fraud[parts.calibrate], request.calibration)
     calibrator = Calibrator.of(calibration)
@@ -88,7 +88,7 @@ def _fit(inputs: StudentInputs, parameters: dict[str, Parameter]) -> str:
     request, table, parts, teacher = inputs
     targets = soft_targets(teacher.scores[parts.train], request.target)
     threaded = parameters | {"num_threads": request.threads}
-    rows = FitRows(table.matrix, parts.train, targets)
+    rows = FitRows(table.matrix, parts.train, targets, table.categories)
     return as_binary(fit(rows, request.sets.newest.names, threaded, lambda _trees: None).text)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from features.history.store import Ints
 from fraudstream.lab.dataset.file import TransactionsFile
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.predictions_file import open_needed
 from fraudstream.lab.evaluation.assembly import data_of, differences_of, evaluations_of
 from fraudstream.lab.evaluation.drift import ReferenceGroups
@@ -62,7 +63,9 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
     names = {name for one in sets.values() for name in one.prediction_delays_ms}
     with (
         open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
-        TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
+        TransactionsFile(
+            request.file, folder, request.threads, own=OwnColumns.of(request.sets), needs_labels=True
+        ) as source,
     ):
         progress("read", 1, 1)
         found = read_file_tables(source, sets, folder, progress, predictions)

@@ -14,6 +14,7 @@ from features.vector.sets import FeatureSets
 from fraudstream.lab.dataset.database import CONTENT, connect, quoted
 from fraudstream.lab.dataset.file import DATABASE, FileFacts, TransactionsFile
 from fraudstream.lab.dataset.output import join_parts, temporary_folder
+from fraudstream.lab.dataset.own_columns import NO_OWN_COLUMNS, OwnColumns
 from fraudstream.lab.dataset.predictions_file import DATABASE as PREDICTIONS
 from fraudstream.lab.dataset.predictions_file import open_needed
 from fraudstream.lab.rescoring.blocks import count_values, optional_columns, score_block
@@ -64,7 +65,7 @@ def score_file(request: FileRequest, progress: Progress) -> ScoreReport:
         stored = open_needed(request.predictions, sets.prediction_delays_ms, folder, request.threads, MEMORY_MB)
         if stored is not None:
             stored.close()
-        facts = read_file(request.file, folder, request.threads)
+        facts = read_file(request.file, folder, request.threads, OwnColumns.of(sets))
         progress("read", 1, 1)
         shards = shard_count(facts.rows, request.threads)
         workdir = Workdir(folder, sets, facts.rows, facts.rows, shards, PROCESS_MEMORY_MB)
@@ -93,14 +94,14 @@ def feature_set_of(model: Model, sets: FeatureSets) -> FeatureSets:
     return FeatureSets((sets.by_fingerprint[model.fingerprint],))
 
 
-def read_file(file: Path, folder: Path, threads: int) -> FileFacts:
-    """Read and check a file; its rows are left in the folder's database.
+def read_file(file: Path, folder: Path, threads: int, own: OwnColumns = NO_OWN_COLUMNS) -> FileFacts:
+    """Read and check a file, with fields of one's own; its rows are left in the folder's database.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
         TransactionsFileError: the file cannot be used, for all the reasons given.
     """
-    with TransactionsFile(file, folder, threads, MEMORY_MB) as source:
+    with TransactionsFile(file, folder, threads, MEMORY_MB, own=own) as source:
         return source.facts
 
 

@@ -122,7 +122,9 @@ class _HistoryPass:
         self._keep = sets.retentions[kind]
         self._visibility = Visibility(self._keep, displaced)
         own = [tuple(one.rows[column] for column in columns_of(one, kind)) for one in sets.sets]
-        self._features = [FeatureSet(rows) if rows else None for rows in own]
+        self._features = [
+            FeatureSet(rows, one.fields) if rows else None for rows, one in zip(own, sets.sets, strict=True)
+        ]
         self._histories: dict[int, History] = {}
 
     def _history(self, name: int) -> History:

@@ -18,6 +18,7 @@ import numpy as np
 
 from features.history.store import Entity, Ints, Label, Transactions
 from fraudstream.lab.dataset.database import connect_memory, quoted, transactions_of
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.rescoring.workdir import Workdir
 
 FORMAT = "FORMAT parquet, COMPRESSION lz4_raw"
@@ -149,7 +150,8 @@ class Shard:
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
             names = ("number", "row", "key", "tie")
-            yield ShardBatch(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
+            own = OwnColumns.of(self._workdir.sets).values_of(columns["attributes"].tolist())
+            yield ShardBatch(transactions_of(columns, own), *(np.asarray(columns[name], np.int64) for name in names))
 
     def _batch_bounds(self) -> list[int]:
         """Return where batches begin, and where the last ends."""

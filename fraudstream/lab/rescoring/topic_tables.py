@@ -17,6 +17,7 @@ import numpy as np
 from features.history.store import Transactions
 from features.vector.sets import FeatureSets
 from fraudstream.lab.dataset.database import columns_of
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.rescoring.erased import CREATE_ERASURES
 from fraudstream.lab.rescoring.prediction_tables import PredictionTables
 from fraudstream_client.outputs import Outcome, Score
@@ -24,6 +25,7 @@ from fraudstream_client.validity import ValidScores
 from models.decline_cap import DECLINE_CAP
 from models.signing import KEY_HEADER
 from models.times import parse_time_ms
+from stream.contract.attributes import FieldRules
 from stream.contract.codes import Rejection
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.readers import UNREADABLE, is_of_prediction
@@ -36,7 +38,7 @@ CREATE_TRANSACTIONS = """CREATE TABLE transactions (
     partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,
     amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT,
-    is_backfilled BOOLEAN)"""
+    attributes VARCHAR, is_backfilled BOOLEAN)"""
 CREATE_DECISIONS = """CREATE TABLE decisions (
     partition BIGINT, "offset" BIGINT, is_silent BOOLEAN, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
@@ -140,7 +142,7 @@ class TopicTables:
         ids: IdRules = NO_SHAPES,
     ) -> None:
         self.deployment = deployment
-        self._ids = ids
+        self._ids, self._own = ids, OwnColumns.of(sets)
         self._connection = connection
         self._entity_filter = entity_filter
         self._skew_ms = skew_ms
@@ -189,7 +191,14 @@ class TopicTables:
     def _decoded(self, records: Sequence[Record]) -> Decoded:
         """Decode records that were not refused; an erasure that no worker has judged yet counts, too."""
         is_accepted = None if self._replayed is None else self._replayed.is_accepted
-        return decode(records, self._skew_ms, ids=self._ids, is_accepted=is_accepted, seal_problem=lambda _record: "")
+        return decode(
+            records,
+            self._skew_ms,
+            ids=self._ids,
+            fields=FieldRules(self._own.declared, self._own.carried, self._ids),
+            is_accepted=is_accepted,
+            seal_problem=lambda _record: "",
+        )
 
     def _insert_erasures(self, decoded: Decoded) -> None:
         which = np.flatnonzero(decoded.columns.erases or ())
@@ -214,6 +223,7 @@ class TopicTables:
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
         columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)
+        columns["attributes"] = _texts(self._own.texts_of(decoded.columns.own, len(decoded.records)))
         columns["is_backfilled"] = decoded.backfilled
         if self._entity_filter is not None:
             which = self._entity_filter.transactions(decoded.columns)

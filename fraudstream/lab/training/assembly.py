@@ -32,6 +32,7 @@ from models.artifact import (
 )
 from models.booster import Booster
 from models.calibration import Calibration, Calibrator
+from models.categories import Categories
 from models.loading import Model, load
 from models.model_text import without_ranges
 from models.policy import Floats
@@ -119,7 +120,7 @@ def make_reference(
     rows, scores = seen.rows, Calibrator.of(calibration).probabilities(seen.margins)
     said = said_by(chosen.policy, chosen.costs, scored_part(table, rows, scores, rows[:0])).astype(np.int64)
     times, gains = table.occurred_ms[rows], booster.gains()
-    known = ReferenceRows(table.matrix, rows, scores, table.card[rows], times, said, gains)
+    known = ReferenceRows(table.matrix, rows, scores, table.card[rows], times, said, gains, table.categories)
     return build_reference(known, chosen.policy)
 
 
@@ -167,6 +168,7 @@ def manifest_of(
         calibration=decisions.calibration,
         policy=decisions.chosen.policy,
         reference=decisions.reference,
+        categories={name: tuple(codes) for name, codes in table.codes.items()},
     )
     return with_policy(manifest, *decisions.chosen)
 
@@ -179,8 +181,9 @@ def assemble(manifest: Manifest, text: str, feature_set: FeatureSet) -> Artifact
         FormulaError: a formula of the feature set cannot compute with any of the invented histories.
     """
     text = without_ranges(text)  # those of a file, and of artifacts of earlier versions
-    rows = invented_rows(text, manifest.feature_names, manifest.reference)
-    margins_there = Booster(text, manifest.feature_names).margins(rows)
+    categories = Categories.of(manifest.categories, manifest.feature_names)
+    rows = categories.as_codes(invented_rows(text, manifest.feature_names, manifest.reference))
+    margins_there = Booster(text, manifest.feature_names, categories).margins(rows)
     scores = Calibrator.of(manifest.calibration).probabilities(margins_there)
     return Artifact(
         manifest=manifest,

@@ -15,6 +15,7 @@ from fraudstream.lab.dataset.database import connect_memory
 from fraudstream.lab.dataset.errors import OutputError
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.output import Columns, join_parts, matrix_columns, temporary_folder, write_part
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.predictions_file import open_needed
 from fraudstream.lab.training.request import Progress, VectorsReport, VectorsRequest
 from fraudstream.lab.training.vectors import VectorBatch, VectorPass
@@ -43,7 +44,9 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
         stored = open_needed(request.predictions, names, folder, request.threads, _MEMORY_MB)
         with (
             stored or nullcontext() as predictions,
-            TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source,
+            TransactionsFile(
+                request.file, folder, request.threads, _MEMORY_MB, own=OwnColumns.of(request.feature_set)
+            ) as source,
         ):
             progress("read", 1, 1)
             pass_ = VectorPass(source, request.feature_set, predictions, probe_seed=SEED)

@@ -25,6 +25,7 @@ from fraudstream.lab.training.vectors_file import open_vectors, read_table
 from models.artifact import Artifact, Manifest, read_artifact, with_policy
 from models.booster import Booster
 from models.calibration import Calibrator
+from models.categories import Categories
 from models.problems import Problem
 from models.repository import Repository
 from models.times import format_time
@@ -160,7 +161,8 @@ def _part(path: Path, parent: Artifact, sets: FeatureSets, work: _Work) -> tuple
             f"{path}: no frauds and genuine payments with known labels are later than {until}, until when "
             "the model was trained and calibrated, and its teachers: compute vectors of later days"
         )
-    booster = Booster(parent.model_text, manifest.feature_names)
+    categories = Categories.of(manifest.categories, manifest.feature_names)
+    booster = Booster(parent.model_text, manifest.feature_names, categories)
     scores = Calibrator.of(manifest.calibration).probabilities(margins(booster, table, rows))
     return scored_part(table, rows, scores, labelled), table.card[rows]
 

@@ -19,6 +19,7 @@ from features.errors import FormulaError
 from features.history import records
 from features.history.store import Entity, Label, Prediction, Transactions
 from features.memory_store import MemoryStore
+from features.own_fields import LARGEST, FieldKind, FieldValue, OwnField
 from features.vector.vectorise import vectorise
 from models.artifact import ProbeHistories, Vector, vectors_of
 from stream.control.probes import write_probe
@@ -48,6 +49,10 @@ _VALUES: Mapping[str, Sequence[Any]] = MappingProxyType(
     }
 )
 """What a payment may have beside a time and an amount."""
+_TEXTS = ("AT", "DE", "FR", "US")
+"""Of all categories and tokens, so that formulas find equal ones."""
+_NEAR = 10_000
+"""The magnitude of most numbers."""
 _RARE, _FRAUDS = 0.2, 0.67
 """Shares of what is rare, such as late payments or corrections, and of frauds among labels."""
 _SHARED = 0.4
@@ -210,6 +215,18 @@ def _drawn(random: Draws, age_ms: int, **fixed: Any) -> _InventedPayment:  # noq
     return _InventedPayment(**drawn | fixed)
 
 
+def _invented_value(field: OwnField, draws: Draws) -> FieldValue:
+    """Return a value that a field may have; the ends of its bounds are among them."""
+    if field.kind is FieldKind.FLAG:
+        return int(draws.integers(2))
+    if field.kind is not FieldKind.NUMBER:
+        return str(draws.choice(_TEXTS))
+    least = -LARGEST if field.least is None else field.least
+    most = LARGEST if field.most is None else field.most
+    near = int(draws.integers(max(least, -_NEAR), min(most, _NEAR) + 1)) if least <= _NEAR and most >= -_NEAR else least
+    return (least, most, near, near)[int(draws.integers(4))]
+
+
 class _Stage:
     """Appends the records of one scene to empty histories, as a worker would, up to the probed payment."""
 
@@ -217,6 +234,7 @@ class _Stage:
         self._feature_set = feature_set
         self._now_ms = now_ms
         self._random = random
+        self._field_draws = np.random.default_rng(int(now_ms))
         self._store = MemoryStore(feature_set)
         self._offset = 0
 
@@ -234,7 +252,7 @@ class _Stage:
         own = self._batch([scene.own])
         observed = self._store.observe_now(own)
         (vector,) = vectors_of(vectorise(self._feature_set, own, observed))
-        return write_probe(own, observed, 0), vector
+        return write_probe(own, observed, 0, with_fields=self._feature_set.reads_payments), vector
 
     def _batch(self, payments: Sequence[_InventedPayment]) -> Transactions:
         count, first = len(payments), self._offset
@@ -257,7 +275,17 @@ class _Stage:
             device_ids=[one.device for one in payments],
             place=column([0 if one.place is None else records.pack_place(*one.place) for one in payments]),
             traits=column([one.traits for one in payments]),
+            own=[self._own_values() for _ in payments] if self._feature_set.reads_payments else None,
         )
+
+    def _own_values(self) -> dict[str, FieldValue]:
+        """Invent values of a payment's own fields; one in five is absent."""
+        draws, found = self._field_draws, dict[str, FieldValue]()
+        for name in sorted(self._feature_set.carried):
+            found[name] = str(draws.choice(_TEXTS))
+        for field in self._feature_set.fields.fields:
+            found[field.name] = _invented_value(field, draws)
+        return {name: value for name, value in found.items() if draws.random() >= _RARE}
 
     def _labels(self, batch: Transactions, *, tells: bool) -> tuple[list[Label], list[Label]]:
         """Return labels of half the payments, some of which come before them; some are corrected, or not known yet."""

@@ -55,9 +55,9 @@ def refit(
     calibration = choose_calibration(unseen.labelled_margins, table.fraud[unseen.labelled], request.calibration)
     chosen = fit_policy(request.policy, unseen.scored(table, calibration), request.shares)
     chosen = chosen._replace(volume=before.chosen.volume)
-    rows = FitRows(table.matrix, known, table.fraud[known])
+    rows = FitRows(table.matrix, known, table.fraud[known], table.categories)
     text = fit(rows, names, {**parameters, "num_threads": request.threads}, lambda _: None).text
-    booster = Booster(text, names)
+    booster = Booster(text, names, table.categories)
     tested = parts.test
     decisions = Decisions(
         calibration,

@@ -17,6 +17,7 @@ import numpy as np
 from features.declaration import DAY_MS
 from features.history.store import Ints
 from fraudstream.lab.dataset.file import FileFacts, TransactionsFile
+from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.predictions_file import open_needed
 from fraudstream.lab.training.assembly import (
     MadeTrees,
@@ -30,6 +31,7 @@ from fraudstream.lab.training.assembly import (
     store,
 )
 from fraudstream.lab.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
+from fraudstream.lab.training.category_codes import with_categories
 from fraudstream.lab.training.labels import LabelTerms, chosen_labels, look_at_labels
 from fraudstream.lab.training.leaks import find_leaks, refuse_leaks
 from fraudstream.lab.training.policy_facts import PolicyFacts
@@ -94,13 +96,15 @@ def train(
     with tempfile.TemporaryDirectory(prefix="fraudstream-train-") as name:
         folder = Path(name)
         progress("read", 0, 1)
-        with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+        own = OwnColumns.of(request.feature_set)
+        with TransactionsFile(request.file, folder, request.threads, own=own, needs_labels=True) as source:
             facts, dropped = source.facts, source.dropped
             terms = _look(request, source, tell)
             request = replace(request, maturity_days=terms.maturity_days)
             progress("read", 1, 1)
             table = terms.apply(_table(request, source, folder, progress))
         parts = split(table, reach_ms(request.feature_set), request.sizes)
+        table = with_categories(table, parts.train, request.feature_set)
         learned = parts.known if request.refit and parts.known is not None else parts.train
         accepted = refuse_leaks(find_leaks(table, learned, request.feature_set), request.accepted)
         built = build(request, table, parts, progress)
@@ -153,7 +157,8 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
     names = request.feature_set.names
     folds = fold_margins(request, parameters, table, parts.folds) if parts.folds else None
     both = parts.calibrate, parts.test
-    decisions = fit_decisions(Booster(fitted.text, names), table, both, request.terms, out_of_fold=folds)
+    booster = Booster(fitted.text, names, table.categories)
+    decisions = fit_decisions(booster, table, both, request.terms, out_of_fold=folds)
     text, rows, measured = fitted.text, parts.before_test, None
     if request.refit and (again := refit(request, parameters, table, parts, decisions)) is not None:
         text, decisions, rows, measured = again
@@ -167,7 +172,7 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
 
 def _scorer(built: Built, table: Table) -> ScoreRows:
     """Return the function that scores rows by margins of the measured trees, which rank as probabilities do."""
-    booster = Booster(built.measured, built.artifact.manifest.feature_names)
+    booster = Booster(built.measured, built.artifact.manifest.feature_names, table.categories)
     return lambda rows: margins(booster, table, rows)
 
 

@@ -92,7 +92,8 @@ class _Trials:
         table, parts = self._table, self._parts
         if parts.folds:
             return fold_margins(self._request, {**tried, "num_iterations": fitted.trees}, table, parts.folds)
-        return PartMargins.of(Booster(fitted.text, self._request.feature_set.names), table, parts.validate)
+        booster = Booster(fitted.text, self._request.feature_set.names, table.categories)
+        return PartMargins.of(booster, table, parts.validate)
 
     @property
     def seconds_left(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.own_fields import NO_FIELDS, DeclaredFields, FieldKind
 from fraudstream.lab.dataset.backfill_sources import BackfillSource, LeftOut, read_topics
 from fraudstream.lab.dataset.database import connect_memory, quoted
 from fraudstream.lab.dataset.output import Columns, read_parts, write_part
@@ -27,6 +28,7 @@ PART_ROWS = 65_536
 _MEMORY_MB = 1_024
 _TEXTS = (
     "transaction_id", "card_id", "merchant_id", "currency", "device_id", "mcc", "channel", "merchant_country",
+    "card_country",
 )  # fmt: skip
 _DEGREES = ("latitude", "longitude")
 
@@ -40,13 +42,16 @@ class TopicsFile(NamedTuple):
     left_out: tuple[LeftOut, ...]
 
 
-async def read_topics_file(settings: Settings, folder: Path, until_ms: int | None) -> TopicsFile:
+async def read_topics_file(
+    settings: Settings, folder: Path, until_ms: int | None, declared: DeclaredFields = NO_FIELDS
+) -> TopicsFile:
     """Read the deployment's topics of transactions and labels from their beginnings to their ends, into a file.
 
     Args:
         settings: names the brokers and the topics.
         folder: where the file goes; there has to be room for the records as well.
         until_ms: payments and labels of this time or later are left out.
+        declared: fields of one's own that become columns.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
@@ -59,7 +64,7 @@ async def read_topics_file(settings: Settings, folder: Path, until_ms: int | Non
     }
     replayed = await read_input_from_outside(settings)
     source = await read_topics(settings, topics, folder, until_ms, replayed=replayed)
-    write_file(source, folder / "topics.parquet")
+    write_file(source, folder / "topics.parquet", declared)
     return TopicsFile(
         folder / "topics.parquet",
         source.count(RecordKind.TRANSACTION),
@@ -68,13 +73,13 @@ async def read_topics_file(settings: Settings, folder: Path, until_ms: int | Non
     )
 
 
-def write_file(source: BackfillSource, out: Path) -> None:
+def write_file(source: BackfillSource, out: Path, declared: DeclaredFields = NO_FIELDS) -> None:
     """Write the records of a source as a transactions file, by time; `out` ends in .parquet."""
     parts = _Parts(out.with_suffix(""))
     number = 0
     records = source.records()
     while chunk := list(islice(records, PART_ROWS)):
-        parts.add(RecordKind.TRANSACTION, _payments(_of(chunk, RecordKind.TRANSACTION, number)))
+        parts.add(RecordKind.TRANSACTION, _payments(_of(chunk, RecordKind.TRANSACTION, number), declared))
         parts.add(RecordKind.LABEL, _labels(_of(chunk, RecordKind.LABEL, number)))
         number += len(chunk)
     with connect_memory(out.parent, _MEMORY_MB) as connection:
@@ -116,7 +121,7 @@ def _of(chunk: Sequence[TimedRecord], kind: RecordKind, number: int) -> Iterator
     return ((number + at, one) for at, one in enumerate(chunk) if one.kind is kind)
 
 
-def _payments(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
+def _payments(numbered: Iterable[tuple[int, TimedRecord]], declared: DeclaredFields) -> Columns:
     numbers, parsed = list[int](), list[ParsedTransaction]()
     for number, record in numbered:
         read = read_accepted_transaction(record.value)  # what today's rules refuse is not in the source
@@ -134,6 +139,14 @@ def _payments(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
     for name in _DEGREES:
         found = [getattr(one.transaction, name) for one in parsed]
         columns[name] = np.array([np.nan if value is None else value for value in found], np.float64)
+    attributes = [one.transaction.attributes or {} for one in parsed]
+    for field in declared.fields:
+        kept = [None if (raw := one.get(field.name)) is None else field.read(raw) for one in attributes]
+        shown = [None if value is None else field.shown(value) for value in kept]
+        if field.kind is FieldKind.NUMBER:
+            columns[field.name] = np.array([np.nan if value is None else value for value in shown], np.float64)
+        else:
+            columns[field.name] = _texts(shown)
     return columns
 
 
@@ -153,7 +166,7 @@ def _labels(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
     }
 
 
-def _texts(values: Iterable[str | None]) -> Any:  # noqa: ANN401 - an array of objects
+def _texts(values: Iterable[object]) -> Any:  # noqa: ANN401 - an array of objects
     found = list(values)
     result = np.empty(len(found), object)
     result[:] = found

@@ -82,20 +82,20 @@ def grow(
         MissingExtraError: scikit-learn is not installed.
     """
     names, used = request.feature_set.names, {**parameters, "num_threads": request.threads}
-    rows = FitRows(table.matrix, parts.train, table.fraud[parts.train])
+    rows = FitRows(table.matrix, parts.train, table.fraud[parts.train], table.categories)
     if not request.patience:
         return fit(rows, names, used, on_tree)
     if parts.folds:
         trees, measure = _best_by_folds(request, used, table, parts)
         return fit(rows, names, used | {"num_iterations": trees}, on_tree)._replace(measure=measure)
-    watched = FitRows(table.matrix, parts.validate, table.fraud[parts.validate])
+    watched = FitRows(table.matrix, parts.validate, table.fraud[parts.validate], table.categories)
     rate = precision_on(table, parts.validate)
     best = fit(rows, names, used, on_tree, Watch(watched, rate, request.patience))
     least = min(FEWEST_TREES, request.trees)
     if best.trees >= least:
         return best
     more = fit(rows, names, used | {"num_iterations": least}, lambda _: None)
-    measure = rate(margins(Booster(more.text, names), table, parts.validate))
+    measure = rate(margins(Booster(more.text, names, table.categories), table, parts.validate))
     return best if measure < best.measure - _AS_WELL else more._replace(measure=measure)
 
 
@@ -111,8 +111,8 @@ def _best_by_folds(
             curve.append(rate(scores))
             return curve[-1]
 
-        watched = FitRows(table.matrix, fold.scored, table.fraud[fold.scored])
-        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit])
+        watched = FitRows(table.matrix, fold.scored, table.fraud[fold.scored], table.categories)
+        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit], table.categories)
         fit(rows, request.feature_set.names, parameters, lambda _: None, Watch(watched, measure, request.trees))
         curves.append(curve + curve[-1:] * (request.trees - len(curve)))  # where nothing was left to split
         frauds.append(int(table.fraud[fold.scored].sum()))
@@ -131,9 +131,9 @@ def fold_margins(
     used = {**parameters, "num_threads": request.threads}
     scored = list[PartMargins]()
     for fold in folds:
-        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit])
+        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit], table.categories)
         text = fit(rows, request.feature_set.names, used, lambda _: None).text
-        scored.append(PartMargins.of(Booster(text, request.feature_set.names), table, fold.scored))
+        scored.append(PartMargins.of(Booster(text, request.feature_set.names, table.categories), table, fold.scored))
     return PartMargins(*map(np.concatenate, zip(*scored, strict=True)))
 
 

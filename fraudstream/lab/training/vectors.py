@@ -25,6 +25,7 @@ from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from fraudstream.lab.training.request import Progress
 from models.artifact import ProbeHistories, Vector, vectors_of
+from models.categories import NO_CATEGORIES, Categories, CategoryCodes
 from models.policy import Floats
 from stream.control.probes import write_probe
 
@@ -60,7 +61,8 @@ class Table:
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
     card. `amount_minor` is in minor units of `currency`, its code in ASCII; 0 and empty where they are not known.
-    `fingerprint` hashes the rows, labels included; `probes` are the vectors file's.
+    `fingerprint` hashes the rows, labels included; `probes` are the vectors file's. `codes` are those of the features
+    that are categories, as trees that are fitted to the table number them, and `categories` their columns.
     """
 
     matrix: Floats
@@ -73,6 +75,8 @@ class Table:
     currency: NDArray[np.bytes_]
     fingerprint: str = ""
     probes: ProbeHistories = NO_PROBES
+    codes: CategoryCodes = field(default_factory=dict)
+    categories: Categories = NO_CATEGORIES
 
     @property
     def last_ms(self) -> int:
@@ -225,7 +229,9 @@ class VectorPass:
         if not len(fit):
             return
         for row in dict.fromkeys((int(self._random.choice(fit)), int(fit[np.argmax(lengths[fit])]))):
-            self._probes.histories.append(msgspec.Raw(write_probe(batch.rows.transactions, observed, row)))
+            reads = self._feature_set.reads_payments
+            probe = write_probe(batch.rows.transactions, observed, row, with_fields=reads)
+            self._probes.histories.append(msgspec.Raw(probe))
             self._probes.vectors += vectors_of(batch.matrix[row : row + 1])
 
 

@@ -18,7 +18,7 @@ def erasure_of(offset: int, erased_ms: int, card: str = "card-1", **changes: obj
 def joined(*batches: Transactions) -> Transactions:
     """Return several batches as one."""
     values: dict[str, Any] = {"erases": [erases for one in batches for erases in one.erases or [False] * len(one)]}
-    for name in (field.name for field in fields(Transactions) if field.name != "erases"):
+    for name in (field.name for field in fields(Transactions) if field.name not in {"erases", "own"}):
         parts = [getattr(one, name) for one in batches]
         is_array = isinstance(parts[0], np.ndarray)
         values[name] = np.concatenate(parts) if is_array else [value for part in parts for value in part]

@@ -13,6 +13,7 @@ from features import extended_set
 from features.aggregates import AGGREGATES, Aggregate, aggregate_name
 from features.errors import DeclarationError
 from features.history.store import Entity
+from features.own_fields import DeclaredFields, category, category_code, flag, number
 from features.reason_codes import DECLINE_CAP, OTHER, REASON_CODES, RULE, RULES, VERSION, Phrase, ReasonCode
 from features.reasons import NamedFeature, ReasonTable, load_reasons, parse_name
 from support.paths import HOUSE
@@ -185,3 +186,34 @@ def test_codes_are_read_from_the_module_of_the_features(tmp_path: Path, monkeypa
     assert load_reasons("").codes == REASON_CODES
     with pytest.raises(DeclarationError, match=r"rows\.REASON_CODES must be a tuple of ReasonCode, not a str"):
         load_reasons("wrongly_reasoned_rows")
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "sentence"),
+    [
+        ("own_ip_country", float(category_code("ip_country", "NG")), "IP country: NG"),
+        ("own_ip_country", None, "IP country: undefined"),
+        ("own_browser", 7.0, "Browser: another"),
+        ("own_three_ds", 0.0, "3-D Secure was passed: no"),
+        ("own_account_age_days", 1_200.0, "Age of the account: 1,200 days"),
+        ("own_ip_distance", 812.5, "Distance from home: 812.5 km"),
+        ("own_amount", 12.5, "Own amount: 12.50"),
+        ("own_mcc", float(category_code("mcc", "0742")), "Merchant category (MCC): 0742"),
+        ("own_card_country", float(category_code("card_country", "FR")), "Card country: FR"),
+        ("own_currency", float(category_code("currency", "EUR")), "Currency: EUR"),
+        ("own_channel", float(category_code("channel", "moto")), "Channel: moto"),
+    ],
+)
+def test_a_field_of_ones_own_is_told_with_its_meaning_and_its_text(
+    feature: str, value: float | None, sentence: str
+) -> None:
+    fields = DeclaredFields(
+        (
+            category("ip_country", meaning="IP country"),
+            category("browser"),
+            flag("three_ds", meaning="3-D Secure was passed"),
+            number("account_age_days", unit="days", meaning="age of the account"),
+            number("ip_distance", decimals=1, unit="km", meaning="distance from home"),
+        )
+    )
+    assert ReasonTable((), fields).analyst_sentence(feature, value, "EUR", {"ip_country": "NG"}) == sentence

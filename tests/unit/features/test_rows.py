@@ -3,7 +3,7 @@
 import pytest
 
 from features.aggregates import Aggregate
-from features.declaration import DAY_MS, MINUTE_MS, Feature
+from features.declaration import DAY_MS, MINUTE_MS, Feature, FeatureSet
 from features.errors import DeclarationError
 from features.history.store import Entity
 from features.rows import card, device, merchant, own
@@ -25,7 +25,7 @@ def test_a_row_in_the_short_form_makes_a_complete_feature() -> None:
             lambda: card("amount_summ", "7d"),
             r"card\('amount_summ', '7d'\): there is no 'amount_summ' of a card, did you mean 'amount_sum'\? There",
         ),
-        (lambda: own("noon"), r"own\('noon'\): there is no 'noon' of the transaction alone, there are: is_night, "),
+        (lambda: FeatureSet((own("noon"),)), r"own\('noon'\): it is no field of the contract, so declare it in the"),
         (lambda: card("count"), r"card\('count'\): it needs a window, as in card\('count', '7d'\)"),
         (
             lambda: merchant("count", delay="7d"),

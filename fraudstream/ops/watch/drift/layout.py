@@ -1,11 +1,13 @@
 """Where the bins of a model's features, score and decisions lie in one row of counts."""
 
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from metrics.columns import Floats, Ints
 from models.artifact import Manifest
+from models.categories import Categories, CategoryCodes
 from models.training_reference import bins_of
 
 SCORE, ALERTS, DECLINES = "(score)", "(alerts)", "(declines)"
@@ -28,11 +30,13 @@ class Layout(NamedTuple):
         names: of the features, in the order of the vector.
         edges: of each feature, and of the score behind them: those of the model's reference, or general ones.
         thresholds: the scores from which the model wants a payment reviewed, and declined.
+        codes: of the features that are categories, whose bins are of the model's numbers.
     """
 
     names: tuple[str, ...]
     edges: tuple[tuple[float, ...], ...]
     thresholds: tuple[float, float]
+    codes: CategoryCodes = MappingProxyType({})
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -40,8 +44,8 @@ class Layout(NamedTuple):
         names, policy, found = manifest.feature_names, manifest.policy, manifest.reference
         thresholds = (policy.review_at, policy.decline_at)
         if found is None:
-            return cls(names, (*(GENERAL_EDGES for _ in names), SCORE_EDGES), thresholds)
-        return cls(names, (*(one.edges for one in found.features), found.score.edges), thresholds)
+            return cls(names, (*(GENERAL_EDGES for _ in names), SCORE_EDGES), thresholds, manifest.categories)
+        return cls(names, (*(one.edges for one in found.features), found.score.edges), thresholds, manifest.categories)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -60,7 +64,7 @@ class Layout(NamedTuple):
 
     def feature_bins(self, matrix: Floats) -> Ints:
         """Return the place of each value of vectors of shape (n, features) among all bins, of the same shape."""
-        begins = self.begins
+        begins, matrix = self.begins, Categories.of(self.codes, self.names).as_numbers(matrix)
         columns = [bins_of(matrix[:, at], self.edges[at]) + begins[at] for at in range(len(self.names))]
         return np.column_stack(columns) if columns else np.empty((len(matrix), 0), np.int64)
 

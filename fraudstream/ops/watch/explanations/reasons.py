@@ -7,6 +7,8 @@ reason names the feature of the code that adds most. Codes that lower the score 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from features.reason_codes import DECLINE_CAP, RULES
 from features.reasons import ReasonTable
 from fraudstream_client.outputs import MOST_REASONS, AlertReason, DecidedBy, Decision, Overruled, Score
@@ -70,11 +72,13 @@ def _model_reasons(table: ReasonTable, score: Score, part: ModelPart) -> Iterato
         columns.setdefault(table.code_of(name), []).append(column)
     sums = {code: sum(part.contributions[one] for one in some) for code, some in columns.items()}
     values: FeatureValues = score.features or {}
+    texts = {} if isinstance(score.attributes, msgspec.UnsetType) else score.attributes
     for code in sorted(sums, key=lambda one: (-sums[one], table.order(one))):
         if sums[code] > 0.0:
             name = part.names[max(columns[code], key=lambda one: part.contributions[one])]
             value = values.get(name)
-            yield AlertReason(code, name, value, sums[code], table.analyst_sentence(name, value, score.currency))
+            sentence = table.analyst_sentence(name, value, score.currency, texts)
+            yield AlertReason(code, name, value, sums[code], sentence)
 
 
 def _first_reasons(score: Score) -> Iterator[AlertReason]:

@@ -26,6 +26,7 @@ SETS = {
     **{name: load(name) for name in (*DEFAULT_MODULES, "features.extended_set", "features.hot_merchants_set")},
     "every aggregate": everything(),
     "predictions": FeatureSet(WITH_PREDICTIONS),
+    "own fields": load("support.features.own_fields_set"),
 }
 
 
@@ -39,7 +40,7 @@ def invented(name: str) -> tuple[ProbeHistories, np.ndarray, list[dict[str, Any]
 
 def again(name: str, rows: tuple[Feature, ...] | None = None) -> np.ndarray:
     """Compute some features of the invented histories of a set."""
-    computed = FeatureSet(rows) if rows is not None else SETS[name]
+    computed = FeatureSet(rows, SETS[name].fields) if rows is not None else SETS[name]
     return vectorise_probe(computed)([bytes(one) for one in invented(name)[0].histories])
 
 

@@ -1,0 +1,135 @@
+"""Fields of one's own, from `attributes` on Kafka to a model and back: each decision comes out again to the bit."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.declaration import load
+from features.own_fields import category_code
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
+from fraudstream_client.outputs import Score
+from models.repository import Repository
+from support.acceptance import sized
+from support.features.own_fields_set import FIELDS, fields_of, is_fraud
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import payment
+from support.paths import HOUSE
+from support.redis.own import OwnRedis
+
+MODULE = "support.features.own_fields_set"
+COUNT = sized(2_400, 200_000)
+ROWS = 6_000
+HOUR_MS = 3_600_000
+CATEGORIES = [one.name for one in FIELDS if one.kind.value == "category"]
+
+
+def stream(first: int, count: int) -> list[dict[str, Any]]:
+    return [payment(number, cards=400, merchants=40, **fields_of(number)) for number in range(first, first + count)]
+
+
+def as_file(path: Path, payments: list[dict[str, Any]]) -> Path:
+    """Write payments an hour apart as a transactions file, each declared field in a column; wrong ones are absent."""
+    by_name = {one.name: one for one in FIELDS}
+    columns: dict[str, list[Any]] = {
+        name: [one[name] for one in payments]
+        for name in ("transaction_id", "card_id", "merchant_id", "amount_minor", "currency", "mcc", "channel")
+    }
+    columns |= {name: [one[name] for one in payments] for name in ("merchant_country", "card_country")}
+    columns["occurred_at"] = [1_767_225_600_000 + at * HOUR_MS // 4 for at in range(len(payments))]
+    columns["fraud"] = [is_fraud(one) for one in payments]
+    for name, field in by_name.items():
+        raw = [one["attributes"][name] for one in payments]
+        columns[name] = [None if one is None or field.read(one) is None else one for one in raw]
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a model that was trained with the fields."""
+    folder = tmp_path_factory.mktemp("training")
+    wanted = TrainingRequest(
+        file=as_file(folder / "train.parquet", stream(10**6, ROWS)),
+        name="own-fields",
+        feature_set=load(MODULE),
+        trees=40,
+        threads=1,
+        patience=0,
+        review_share=0.1,
+        accept_weak=True,
+    )
+    repository = Repository(str(folder / "models"))
+    report = train(wanted, repository, lambda _stage, _done, _total: None)
+    assert report.metrics["average_precision"] > 0.8, report.metrics
+    return repository.fetch(report.digest)
+
+
+@pytest.mark.full_size
+@pytest.mark.timeout(3_000)
+def test_own_fields_are_decided_by_and_come_out_again(
+    apart: Fleet,
+    own_redis: OwnRedis,
+    contents: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    report: Callable[[str], None],
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HOUSE / "tests"))  # workers import the module from there
+    apart.environment["FEATURES"] = MODULE
+    workers = [apart.worker() for _ in range(2)]
+    until(lambda: all(worker.has_joined for worker in workers), "the group is joined")
+    manifest = json.loads(contents["manifest.json"])
+    assert set(manifest["categories"]) >= {f"own_{name}" for name in CATEGORIES}
+    apart.promote(Repository(apart.models).put(contents))
+    for worker in workers:
+        worker.await_ready()
+    payments = stream(0, COUNT)
+    for part in range(4):
+        apart.publish(payments[part * COUNT // 4 : (part + 1) * COUNT // 4])
+        if part == 1:
+            workers.pop().signal(signal.SIGKILL)
+            workers.append(apart.worker())
+        if part == 2:
+            own_redis.client.flushall()
+    valid = apart.await_scores(COUNT, seconds=60 + COUNT / 200)
+    assert {one.transaction_id for one in valid} == {one["transaction_id"] for one in payments}
+    for one in valid[:500]:
+        says_what_was_sent(one, payments[int(one.transaction_id.removeprefix("t-"))])
+    assert any(one.decision != "approve" for one in valid)
+    out = apart.folder / "out.parquet"
+    arguments = ("score", "--topic", "--diff", "--json", "--threads", "2", "--out", str(out))
+    done = apart.cli(*arguments, seconds=120 + COUNT / 500)
+    found = json.loads(done.stdout)
+    report(", ".join(f"{name} {found[name]}" for name in ("compared", "equal", "explained", "unexplained", "void")))
+    assert (found["compared"], found["unexplained"]) == (COUNT, 0), json.dumps(found["examples"], indent=1)[:3000]
+    assert found["equal"] >= 0.95 * COUNT
+    replayed = apart.cli("replay", valid[-1].transaction_id, "--json")
+    assert json.loads(replayed.stdout)["equal"], replayed.stdout + replayed.stderr
+    known = duckdb.connect().execute(f"SELECT count(own_ip_country) FROM '{out}'").fetchall()  # noqa: S608
+    assert known[0][0] > 0.9 * COUNT
+
+
+def says_what_was_sent(score: Score, sent: dict[str, Any]) -> None:
+    """Check features, categories and dropped fields of one score."""
+    given, features = sent["attributes"], score.features
+    assert features is not None
+    came = {one.name: one.read(given[one.name]) for one in FIELDS if given[one.name] is not None}
+    assert set(score.dropped) == {f"attributes.{name}" for name, value in came.items() if value is None}
+    texts = {name: came[name] for name in CATEGORIES if came.get(name) is not None}
+    assert score.attributes == texts
+    for name in CATEGORIES:
+        expected = float(category_code(name, str(texts[name]))) if name in texts else None
+        assert features[f"own_{name}"] == expected
+    assert features["own_amount"] == sent["amount_minor"] / 100
+    assert features["own_card_country"] == category_code("card_country", sent["card_country"])
+    country = texts.get("ip_country")
+    assert features["is_abroad"] == (None if country is None else float(country != sent["card_country"]))
+    tokens = [str(came[name]) for name in ("ip", "email_hash") if came.get(name) is not None]
+    assert not any(one in str(score) for one in tokens if one != "wrong")
