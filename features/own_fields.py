@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,6 @@ _POWERS = tuple(10**decimals for decimals in range(MOST_DECIMALS + 1))
 _SAFE = 0.499
 """A product this near to a whole number is rounded to it whatever its own error, which is below 0.0003."""
 _CODE_BYTES = 6
-_CACHED_CODES = 1 << 16
 
 
 class FieldKind(Enum):
@@ -85,21 +84,18 @@ class OwnField:
 
     def read(self, raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
         """Return a value as it is kept; None if it is of another type, or out of bounds."""
+        return self.reader(raw)
+
+    @property
+    def reader(self) -> "Reader":
+        """A function that does what `read` does, for many values."""
         match self.kind:
             case FieldKind.NUMBER:
-                return self._read_number(raw)
+                return _number_reader(self)
             case FieldKind.FLAG:
-                return int(raw) if isinstance(raw, bool) else None
+                return _read_flag
             case _:
-                return raw if isinstance(raw, str) and raw else None
-
-    def _read_number(self, raw: Any) -> int | None:  # noqa: ANN401 - a value of JSON
-        if isinstance(raw, bool) or not isinstance(raw, int | float):
-            return None
-        found = scaled(raw, self.decimals)
-        if found is None or (self.least is not None and found < self.least):
-            return None
-        return None if self.most is not None and found > self.most else found
+                return _read_text
 
     def shown(self, value: FieldValue) -> int | float | bool | str:
         """Return a kept value as a record had it, but for digits beyond its decimals."""
@@ -108,6 +104,33 @@ class OwnField:
         if self.kind is FieldKind.FLAG:
             return bool(value)
         return value / _POWERS[self.decimals] if self.decimals else value
+
+
+Reader = Callable[[Any], FieldValue | None]
+
+
+def _number_reader(field: OwnField) -> Reader:
+    decimals, power = field.decimals, _POWERS[field.decimals]
+    least = -LARGEST if field.least is None else field.least
+    most = LARGEST if field.most is None else field.most
+
+    def read(raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
+        kind = type(raw)
+        if kind is int:
+            found = raw * power
+        elif kind is not float or (found := scaled(raw, decimals)) is None:
+            return None
+        return found if least <= found <= most else None
+
+    return read
+
+
+def _read_flag(raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
+    return int(raw) if type(raw) is bool else None
+
+
+def _read_text(raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
+    return raw if type(raw) is str and raw else None
 
 
 def scaled(number: int | float, decimals: int) -> int | None:  # noqa: PYI041 - booleans are told apart before
@@ -124,7 +147,6 @@ def scaled(number: int | float, decimals: int) -> int | None:  # noqa: PYI041 - 
     return found if abs(found) <= LARGEST else None
 
 
-@lru_cache(maxsize=_CACHED_CODES)
 def category_code(name: str, value: str) -> int:
     """Return a category's number in vectors, below 2^48: the same in every process, of every model."""
     digest = hashlib.blake2b(f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=_CODE_BYTES).digest()
@@ -251,9 +273,9 @@ class DeclaredFields:
         return MappingProxyType({one.name: one for one in self.fields})
 
     @cached_property
-    def readers(self) -> Sequence[tuple[str, Callable[[Any], FieldValue | None]]]:
-        """Name and `read` of each, in order."""
-        return tuple((one.name, one.read) for one in self.fields)
+    def readers(self) -> Sequence[tuple[str, Reader]]:
+        """Name and reader of each, in order."""
+        return tuple((one.name, one.reader) for one in self.fields)
 
     @cached_property
     def categories(self) -> tuple[str, ...]:

@@ -4,10 +4,8 @@ Read this module first. It works on batches, with ports and values; it does not 
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,7 +31,7 @@ from stream.engine.publisher import Headers
 from stream.errors import ClockBehindError
 from stream.id_rules import declared_ids
 from stream.positions.dead_letters import DeadLetter
-from stream.scoring.decode import Decoded, SealProblem, decode, no_key_erases
+from stream.scoring.decode import NO_ATTRIBUTES, AttributeCounts, Decoded, SealProblem, decode, no_key_erases
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, ruled, score
 from stream.settings import Settings
@@ -58,8 +56,7 @@ class Outputs(msgspec.Struct, frozen=True):
     """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
     `backfilled` counts payments that were applied to the histories without a decision, as their header asks, `erasures`
-    those of cards. With `stopgap`, histories came from memory because Redis was unavailable. `fields` and `undeclared`
-    count attributes, as `facts.Decided` does.
+    those of cards. With `stopgap`, histories came from memory, for want of Redis. `attributes` counts own fields.
     """
 
     scored: Scored = msgspec.field(default_factory=Scored.empty)
@@ -70,8 +67,7 @@ class Outputs(msgspec.Struct, frozen=True):
     unknown_fields: int = 0
     stages: list[Stage] = []
     stopgap: bool = False
-    fields: Counter[str] = msgspec.field(default_factory=Counter)
-    undeclared: Counter[str] = msgspec.field(default_factory=Counter)
+    attributes: AttributeCounts = NO_ATTRIBUTES
 
     @classmethod
     def concat(cls, parts: Sequence["Outputs"]) -> "Outputs":
@@ -87,8 +83,7 @@ class Outputs(msgspec.Struct, frozen=True):
             sum(part.unknown_fields for part in parts),
             [stage for part in parts for stage in part.stages],
             any(part.stopgap for part in parts),
-            sum((part.fields for part in parts), Counter()),
-            sum((part.undeclared for part in parts), Counter()),
+            AttributeCounts.total([part.attributes for part in parts]),
         )
 
 
@@ -130,12 +125,12 @@ class Pipeline:
         seal_problem: SealProblem = no_key_erases,
     ) -> None:
         self._settings = settings
-        self._seal_problem = seal_problem
         self._features = feature_sets
         self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
         self._settings_hash = deciding_settings(settings).hash
-        self._fields = FieldRules(feature_sets.fields, feature_sets.carried, declared_ids(settings.id_shapes))
+        fields = FieldRules(feature_sets.fields, feature_sets.carried, declared_ids(settings.id_shapes))
+        self._decoder = partial(decode, fields=fields, seal_problem=seal_problem)
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is read before decoding, and after scoring.
@@ -307,8 +302,7 @@ class Pipeline:
             list(observed.fates).count(Fate.ERASURE),
             sum([one.unknown for one in decoded.accepted]),
             stopgap=observed.stopgap,
-            fields=Counter(chain.from_iterable(one.own for one in decoded.accepted if one.own)),
-            undeclared=Counter(decoded.undeclared),
+            attributes=decoded.attribute_counts(),
         )
 
     async def _decode(
@@ -321,8 +315,7 @@ class Pipeline:
         is_accepted: Callable[[Record], bool] | None = None,
     ) -> Decoded:
         skew_ms = round(self._settings.future_skew * 1000)
-        fields = self._fields
-        read = partial(decode, ids=fields.ids, fields=fields, is_accepted=is_accepted, seal_problem=self._seal_problem)
+        read = partial(self._decoder, is_accepted=is_accepted)
         return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:

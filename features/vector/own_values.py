@@ -1,6 +1,7 @@
 """The values of a payment's own fields, as columns of vectors."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -9,9 +10,11 @@ from features.declaration import HOUR_MS, MINUTE_MS
 from features.history import records
 from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats
 from features.history.store import Transactions
-from features.own_fields import CARRIED, CONTRACT_FIELDS, FieldKind, OwnField, OwnValue, category_code
+from features.own_fields import CARRIED, CONTRACT_FIELDS, FieldKind, OwnValue, category_code
 
 HOURS_OF_DAY = 24
+_ABSENT = float("nan")
+_CACHED_TEXTS, _CACHED_FIELDS = 65_536, 512
 
 
 def own_value(value: OwnValue, transactions: Transactions) -> Floats:
@@ -22,18 +25,32 @@ def own_value(value: OwnValue, transactions: Transactions) -> Floats:
         return _OF_COLUMNS[field.name](transactions)
     if transactions.own is None:
         return np.full(len(transactions), np.nan)
+    name = field.name
     if field.kind is FieldKind.CATEGORY:
-        return _codes(field.name, [own.get(field.name) for own in transactions.own])
-    return _numbers(field, [own.get(field.name) for own in transactions.own])
-
-
-def _numbers(field: OwnField, values: list[int | str | None]) -> Floats:
-    kept = np.array([np.nan if value is None else value for value in values], np.float64)
+        codes = _codes_of(name)
+        return np.array([codes[own.get(name)] for own in transactions.own], np.float64)
+    kept = np.array([own.get(name, _ABSENT) for own in transactions.own], np.float64)
     return kept / 10**field.decimals if field.decimals else kept
 
 
-def _codes(name: str, texts: list[int | str | None] | list[str | None]) -> Floats:
-    return np.array([np.nan if text is None else category_code(name, str(text)) for text in texts], np.float64)
+class _Codes(dict[object, float]):
+    """The codes of a category's texts as float64, worked out when first asked for; NaN for None."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__({None: _ABSENT})
+        self._name = name
+
+    def __missing__(self, text: object) -> float:
+        if len(self) >= _CACHED_TEXTS:
+            self.clear()
+            self[None] = _ABSENT
+        found = self[text] = float(category_code(self._name, str(text)))
+        return found
+
+
+@lru_cache(maxsize=_CACHED_FIELDS)
+def _codes_of(name: str) -> _Codes:
+    return _Codes(name)
 
 
 def _amount(transactions: Transactions) -> Floats:
@@ -57,7 +74,10 @@ def _degrees(name: str) -> Callable[[Transactions], Floats]:
 
 def _trait(name: str) -> Callable[[Transactions], Floats]:
     def read(transactions: Transactions) -> Floats:
-        return _codes(name, [records.trait_text(name, traits) for traits in transactions.traits.tolist()])
+        codes = _codes_of(name)
+        return np.array(
+            [codes[records.trait_text(name, traits)] for traits in transactions.traits.tolist()], np.float64
+        )
 
     return read
 

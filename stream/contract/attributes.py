@@ -5,13 +5,13 @@ dropped as `attributes`, a declared field of a wrong type or out of bounds as `a
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues
+from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues, Reader
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.id_rules import NO_SHAPES, IdRules
 
@@ -22,37 +22,30 @@ MOST_DIGITS = 12
 """A name with more digits could hold a card number: it is counted without being named."""
 MOST_TOLD = 100
 """So many undeclared names are counted one by one."""
+_MOST_BYTES_OF_LETTER, LONGEST_NAME = 4, 64
 OTHER_NAME = "-other"
 """Stands for all others; no attribute has such a name."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MOST_BYTES_OF_LETTER = 4
 _CACHED_NAMES = 4_096
 
-Attributes = dict[str, str | int | float | bool | None]
-AttributeObject = Annotated[Attributes, msgspec.Meta(max_length=MOST_NAMES)]
+AttributeText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+Attributes = Annotated[dict[str, AttributeText | int | float | bool | None], msgspec.Meta(max_length=MOST_NAMES)]
 _NOTHING: OwnValues = {}
 
 
+def have_valid_names(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether the names of attributes are of the contract's form."""
+    return _size_of_names(tuple(attributes)) is not None
+
+
 def attributes_problem(attributes: Mapping[str, Any]) -> str:
-    """Say why decoded attributes are not of the contract's form; empty if they are."""
-    if not attributes:
-        return ""
-    if len(attributes) > MOST_NAMES:
-        return f"{len(attributes)} names, more than {MOST_NAMES}"
-    names = tuple(attributes)
-    size = _size_of_names(names)
+    """Say why attributes of the right types are not of the contract's form all the same; empty if they are."""
+    size = _size_of_names(tuple(attributes))
     if size is None:
-        wrong = sum(_NAME.fullmatch(name) is None for name in names)
+        wrong = sum(_NAME.fullmatch(name) is None for name in attributes)
         return f"{wrong} names are not 1 to 64 lower-case letters, digits and underscores, a letter first"
-    texts = [value for value in attributes.values() if isinstance(value, str)]
-    lengths = [len(text) for text in texts]
-    if texts and not 1 <= min(lengths) <= max(lengths) <= LONGEST_TEXT:
-        return f"a text is empty, or longer than {LONGEST_TEXT} characters"
-    if size + _MOST_BYTES_OF_LETTER * sum(lengths) > MOST_BYTES:
-        size += sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        if size > MOST_BYTES:
-            return f"{size} bytes of names and texts, more than {MOST_BYTES}"
-    return ""
+    size += sum(len(one.encode("utf-8", "surrogatepass")) for one in attributes.values() if isinstance(one, str))
+    return f"{size} bytes of names and texts, more than {MOST_BYTES}" if size > MOST_BYTES else ""
 
 
 @lru_cache(maxsize=_CACHED_NAMES)
@@ -68,68 +61,90 @@ def well_formed_attributes(attributes: Attributes) -> Rejection | None:
 
 
 class OwnFields(NamedTuple):
-    """The values of a payment's own fields, and the names of those that were dropped."""
+    """The values of a payment's own fields, the names of those that were dropped, and those that nobody declares.
+
+    A name that could hold a card number is empty.
+    """
 
     values: OwnValues = _NOTHING
     dropped: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
 
 
-class FieldRules(NamedTuple):
-    """What a deployment reads: the declared fields, those of the contract that no column holds; the shapes of ids."""
+class _Plan(NamedTuple):
+    """What is read of attributes of certain names: the declared ones, and the others as they are told."""
 
-    declared: DeclaredFields = NO_FIELDS
-    carried: frozenset[str] = frozenset()
-    ids: IdRules = NO_SHAPES
+    readers: tuple[tuple[str, Reader], ...]
+    undeclared: tuple[str, ...]
 
-    @property
-    def reads(self) -> bool:
+
+class FieldRules:
+    """What a deployment reads: the declared fields, those of the contract that no column holds; the shapes of ids.
+
+    Few combinations of names occur, so what is to be done with each is remembered.
+    """
+
+    def __init__(
+        self, declared: DeclaredFields = NO_FIELDS, carried: Collection[str] = (), ids: IdRules = NO_SHAPES
+    ) -> None:
+        self.declared = declared
+        self.ids = ids
+        self._carried = tuple(name for name in CARRIED if name in carried)
+        self.reads = bool(declared or carried)
         """Whether any field is read at all."""
-        return bool(self.declared or self.carried)
+        self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def read(self, payment: Any) -> OwnFields:  # noqa: ANN401 - a transaction, whose module imports this one
         """Read the fields of a decoded transaction, each on its own."""
         values: dict[str, FieldValue] = {
-            name: value for name in CARRIED if name in self.carried and (value := getattr(payment, name)) is not None
+            name: value for name in self._carried if (value := getattr(payment, name)) is not None
         }
         attributes = payment.attributes
         if not attributes:
             return OwnFields(values)
+        names = tuple(attributes)
+        plan = self._plans.get(names) or self._planned(names)
         dropped: list[str] = []
-        for name, read in self.declared.readers:
-            raw = attributes.get(name)
+        for name, read in plan.readers:
+            raw = attributes[name]
             if raw is None:
                 continue
             value = read(raw)
-            if value is None or (isinstance(value, str) and self._is_card_number(name, value, payment)):
+            if value is None or (type(value) is str and self._is_card_number(name, value, payment)):
                 dropped.append(f"attributes.{name}")
             else:
                 values[name] = value
-        return OwnFields(values, tuple(dropped))
+        return OwnFields(values, tuple(dropped), plan.undeclared)
+
+    def _planned(self, names: tuple[str, ...]) -> _Plan:
+        if len(self._plans) >= _CACHED_NAMES:
+            self._plans.clear()
+        given = frozenset(names)
+        readers = tuple(one for one in self.declared.readers if one[0] in given)
+        plan = _Plan(readers, tuple(_tellable(name) for name in names if name not in self.declared.by_name))
+        self._plans[names] = plan
+        return plan
 
     def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
-        return len(value) > MOST_DIGITS and self.ids.refuses(
-            f"attributes.{name}", value, {"occurred_at": payment.occurred_at}
-        )
+        if len(value) <= MOST_DIGITS:
+            return False
+        return self.ids.refuses(f"attributes.{name}", value, {"occurred_at": payment.occurred_at})
 
 
 def category_texts(categories: Iterable[str], values: OwnValues) -> dict[str, str]:
     """Return categories among a payment's values as their texts, the first ones that take 2,000 bytes together."""
-    found, left = dict[str, str](), MOST_TEXT_BYTES
-    for name in categories:
-        text = values.get(name)
-        if text is not None:
-            left -= len(name) + len(str(text).encode("utf-8", "surrogatepass"))
-            if left < 0:
-                break
-            found[name] = str(text)
-    return found
+    found = {name: str(text) for name in categories if (text := values.get(name)) is not None}
+    if _MOST_BYTES_OF_LETTER * sum(map(len, found.values())) <= MOST_TEXT_BYTES - LONGEST_NAME * len(found):
+        return found
+    left, kept = MOST_TEXT_BYTES, dict[str, str]()
+    for name, text in found.items():
+        left -= len(name) + len(text.encode("utf-8", "surrogatepass"))
+        if left < 0:
+            break
+        kept[name] = text
+    return kept
 
 
-def undeclared(names: Iterable[str], declared: DeclaredFields) -> list[str]:
-    """Return the names that are not declared; empty for one that could hold a card number."""
-    return [_tellable(name) for name in names if name not in declared.by_name]
-
-
-@lru_cache(maxsize=_CACHED_NAMES)
 def _tellable(name: str) -> str:
+    """Return a name; empty for one that could hold a card number."""
     return name if sum(map(str.isdigit, name)) <= MOST_DIGITS else ""

@@ -25,7 +25,7 @@ from fraudstream_client.field_types import (
 from fraudstream_client.inputs import Channel
 from models.times import Moment, format_time
 from stream.contract import erasure
-from stream.contract.attributes import AttributeObject, Attributes, attributes_problem, well_formed_attributes
+from stream.contract.attributes import Attributes, attributes_problem, have_valid_names, well_formed_attributes
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     ORDINARY_VALUE_BYTES,
@@ -119,7 +119,7 @@ FIELDS: dict[str, Field] = {
     "longitude": Field(Longitude, required=False),
     "merchant_amount_minor": Field(AmountMinor, required=False),
     "merchant_currency": Field(CurrencyCode, required=False, check=known_currency),
-    "attributes": Field(AttributeObject, required=False, check=well_formed_attributes),
+    "attributes": Field(Attributes, required=False, check=well_formed_attributes),
 }
 _KNOWN = KnownFields([*FIELDS, "schema", "kind"])
 _ID_FORM = "[A-Za-z0-9._:@-]{1,64}+"
@@ -197,13 +197,16 @@ def _read_clean(value: bytes | None, ids: IdRules | None) -> Transaction | None:
 
 
 def _is_clean(one: Transaction, ids: IdRules | None) -> bool:
-    """Check what the types leave out: the forms of texts, ISO codes and card numbers."""
+    """Check what the types leave out: the forms of texts, ISO codes and card numbers.
+
+    How many bytes attributes have is not checked: an ordinary record has no more than they may have.
+    """
     return (
         one.currency in CURRENCY_DECIMALS
         and (one.merchant_country is None or one.merchant_country in COUNTRIES)
         and (one.card_country is None or one.card_country in COUNTRIES)
         and (one.merchant_currency is None or one.merchant_currency in CURRENCY_DECIMALS)
-        and (one.attributes is None or not attributes_problem(one.attributes))
+        and (one.attributes is None or have_valid_names(one.attributes))
         and (one.mcc is None or (len(one.mcc) == _CATEGORY_DIGITS and one.mcc.isascii() and one.mcc.isdigit()))
         and _are_clean_tokens(one, ids)
     )
@@ -261,7 +264,8 @@ def _read_carefully(
             {name: value for name, value in raw.fields.items() if name in _KNOWN.names and value is not None},
             Transaction,
         )
-        clean = _is_clean(transaction, ids)
+        is_bounded = transaction.attributes is None or not attributes_problem(transaction.attributes)
+        clean = is_bounded and _is_clean(transaction, ids)
     except msgspec.ValidationError:
         clean = False
     if not clean:

@@ -14,6 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from features.history.store import Label, Prediction
 from models.logs import Logs
+from stream.contract.attributes import FieldRules
 from stream.contract.codes import Rejection
 from stream.control.client import read_fold
 from stream.engine.batches import Record
@@ -58,7 +59,7 @@ class ReplayedInput(NamedTuple):
         """Decode transactions as when they were first read."""
         log_number = self.log(self.settings.topic(TRANSACTIONS.name))
         skew_ms = round(self.settings.future_skew * 1000)
-        return decode(records, skew_ms, log_number, ids=self._ids, is_accepted=self.is_accepted)
+        return decode(records, skew_ms, log_number, fields=FieldRules(ids=self._ids), is_accepted=self.is_accepted)
 
     def labels(self, records: Iterable[Record]) -> list[Label]:
         """Decode labels; those that cannot be decoded became dead letters the first time."""

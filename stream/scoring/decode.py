@@ -1,7 +1,11 @@
 """Decode a batch of records into columns and dead letters."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +13,7 @@ from numpy.typing import NDArray
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
 from fraudstream_client.validity import place_of
-from stream.contract.attributes import FieldRules, undeclared
+from stream.contract.attributes import FieldRules
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -40,6 +44,24 @@ _COLUMNS = 8
 """How many of a transaction's columns are int64."""
 
 
+class AttributeCounts(NamedTuple):
+    """How many payments had a valid value of each declared field, and each name that nobody declares.
+
+    An empty name stands for those that are not told.
+    """
+
+    fields: Mapping[str, int] = MappingProxyType({})
+    undeclared: Mapping[str, int] = MappingProxyType({})
+
+    @classmethod
+    def total(cls, some: Sequence["AttributeCounts"]) -> "AttributeCounts":
+        """Return several together."""
+        return cls(*(sum(map(Counter, each), Counter[str]()) for each in zip(*some, strict=True)))
+
+
+NO_ATTRIBUTES = AttributeCounts()
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """The transactions of a batch as records, values and columns, all in the same order, and the dead letters.
@@ -60,6 +82,11 @@ class Decoded:
         numbers = np.flatnonzero(which)
         some, accepted = ([rows[at] for at in numbers.tolist()] for rows in (self.records, self.accepted))
         return Decoded(some, accepted, self.columns.at(numbers), self.backfilled[numbers], self.dead, self.undeclared)  # type: ignore[arg-type]
+
+    def attribute_counts(self) -> AttributeCounts:
+        """Count payments by their own fields."""
+        fields = Counter(chain.from_iterable(one.own for one in self.accepted if one.own))
+        return AttributeCounts(fields, Counter(self.undeclared))
 
     def part(self, first: int, behind: int) -> "Decoded":
         """Return some of the transactions; the dead letters are with the first of them."""
@@ -85,7 +112,6 @@ def decode(
     log: int = 0,
     now_ms: int | None = None,
     *,
-    ids: IdRules = NO_SHAPES,
     fields: FieldRules = NO_FIELD_RULES,
     is_accepted: Callable[[Record], bool] | None = None,
     seal_problem: SealProblem = no_key_erases,
@@ -93,7 +119,7 @@ def decode(
     """Decode each record of log `log`.
 
     `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
-    the clock does not matter. `ids` say which ids are card numbers, `fields` what is read of attributes. `is_accepted`
+    the clock does not matter. `fields` say which ids are card numbers, and what is read of attributes. `is_accepted`
     tells which records were accepted before: of those, no clock, no setting and no rule refuses one now. None: no
     record was. `seal_problem` says what is wrong with the signature of an erasure.
     """
@@ -103,7 +129,9 @@ def decode(
         if is_accepted is not None and is_accepted(record):
             read = _damage_of(record) or read_accepted_transaction(record.value)
         else:
-            read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms, ids)
+            read = _damage_of(record) or read_transaction(
+                record.value, record.key, record.timestamp + skew_ms, fields.ids
+            )
             if not isinstance(read, Rejection):
                 late = None if latest_ms is None else clock_problem(read, latest_ms)
                 unsealed = seal_problem(record) if read.erases else ""
@@ -125,11 +153,9 @@ def decode(
 
 def _with_own_fields(read: ParsedTransaction, fields: FieldRules, unknown: list[str]) -> ParsedTransaction:
     """Return a transaction with the values of its own fields; add the names that nobody declares to `unknown`."""
-    own = fields.read(read.transaction)
-    attributes = read.transaction.attributes
-    if attributes and len(attributes) > len(own.values.keys() & attributes.keys()):
-        unknown += undeclared(attributes, fields.declared)
-    return read._replace(own=own.values, dropped=(*own.dropped, *read.dropped) if own.dropped else read.dropped)
+    values, dropped, undeclared = fields.read(read.transaction)
+    unknown += undeclared
+    return read._replace(own=values, dropped=(*dropped, *read.dropped) if dropped else read.dropped)
 
 
 def _damage_of(record: Record) -> Rejection | None:

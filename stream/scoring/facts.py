@@ -3,8 +3,8 @@
 Emitting a fact has no effect on the worker, which never waits for a listener.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -12,6 +12,7 @@ from fraudstream_client.outputs import Decision, LabelStatus, PredictionStatus
 from stream.clock import Stage
 from stream.engine.batches import Record
 from stream.positions.dead_letters import DeadLetter
+from stream.scoring.decode import NO_ATTRIBUTES, AttributeCounts
 from stream.scoring.encode import Scored
 
 
@@ -23,8 +24,8 @@ class Decided:
     that only filled the histories, `erasures` those of cards, and `unknown` the fields that the contract does not
     define. `stages` are the times of the successful attempt, including publishing. `already_decided` counts records
     that had a decision, `already_refused` those that had a dead letter or are skipped. `revision` and `digest` identify
-    the live model. With `stopgap`, histories came from memory instead of Redis. `fields` counts payments by each
-    declared field that they had, `undeclared` by each name that nobody declares; empty: one that is not told.
+    the live model. With `stopgap`, histories came from memory instead of Redis. `attributes` counts
+    payments by their own fields.
     """
 
     scored: Scored
@@ -39,8 +40,7 @@ class Decided:
     already_refused: int = 0
     backfilled: int = 0
     erasures: int = 0
-    fields: Mapping[str, int] = field(default_factory=dict)
-    undeclared: Mapping[str, int] = field(default_factory=dict)
+    attributes: AttributeCounts = NO_ATTRIBUTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,10 +207,10 @@ class MetricTotals:
         counts["fraudstream.backfilled"][()] += fact.backfilled
         counts["fraudstream.erasures"][()] += fact.erasures
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
-        if fact.fields:
-            counts["fraudstream.attributes"].update({(name,): count for name, count in fact.fields.items()})
-        if fact.undeclared:
-            self._undeclared(fact.undeclared)
+        if fact.attributes.fields:
+            counts["fraudstream.attributes"].update({(name,): one for name, one in fact.attributes.fields.items()})
+        if fact.attributes.undeclared:
+            self._undeclared(fact.attributes.undeclared)
         if not len(scored):
             return
         decisions, amounts = counts["fraudstream.decisions"], counts["fraudstream.decided.amount"]

@@ -347,8 +347,7 @@ class Decider:
             outputs.stopgap,
             backfilled=outputs.backfilled,
             erasures=outputs.erasures,
-            fields=outputs.fields,
-            undeclared=outputs.undeclared,
+            attributes=outputs.attributes,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
         return fact if written == current else _of_partitions(fact, written)

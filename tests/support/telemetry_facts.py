@@ -12,6 +12,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.transaction import Transaction
 from stream.engine.publisher import Outgoing
 from stream.positions.dead_letters import DeadLetter
+from stream.scoring.decode import AttributeCounts
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import (
     AlertsExplained,
@@ -73,7 +74,7 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
         decided(late, [dead], repeated=1, unknown=1, already_decided=1, already_refused=1, backfilled=1, erasures=1),
-        decided(passed, fields={"ip_country": 1}, undeclared={"ip_city": 1}),
+        decided(passed, attributes=AttributeCounts({"ip_country": 1}, {"ip_city": 1})),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         PredictionsApplied([Told()], [PredictionStatus.LATE], [], 1, stages(("decode", "observe", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),

@@ -194,7 +194,6 @@ class TopicTables:
         return decode(
             records,
             self._skew_ms,
-            ids=self._ids,
             fields=FieldRules(self._own.declared, self._own.carried, self._ids),
             is_accepted=is_accepted,
             seal_problem=lambda _record: "",

@@ -15,7 +15,6 @@ from stream.contract.attributes import (
     OwnFields,
     attributes_problem,
     category_texts,
-    undeclared,
 )
 from stream.contract.transaction import ParsedTransaction, read_accepted_transaction, read_transaction
 from stream.id_rules import read_shapes
@@ -97,8 +96,9 @@ def test_names_and_texts_take_16_384_bytes_at_most(size: int) -> None:
 
 
 def test_declared_fields_are_read_each_on_its_own() -> None:
-    found = own(age=30, risk=0.1235, ip_country="NG", three_ds=True, ip="10.0.0.1", other=[1] and 3)
-    assert found == OwnFields({"age": 30, "risk": 124, "ip_country": "NG", "three_ds": 1, "ip": "10.0.0.1"})
+    found = own(age=30, risk=0.1235, ip_country="NG", three_ds=True, ip="10.0.0.1", other=3)
+    values = {"age": 30, "risk": 124, "ip_country": "NG", "three_ds": 1, "ip": "10.0.0.1"}
+    assert found == OwnFields(values, (), ("other",))
     wrong = own(age=101, risk="high", ip_country=7, three_ds=0, ip=True)
     assert wrong.values == {}
     assert wrong.dropped == tuple(f"attributes.{name}" for name in FIELDS.by_name)
@@ -118,15 +118,15 @@ def test_a_card_number_is_no_category_and_no_token_unless_its_shape_is_declared(
     card_number = dress.format(CARD_NUMBER)
     found = own(ip_country=card_number, ip=card_number)
     assert found == OwnFields({}, ("attributes.ip_country", "attributes.ip"))
-    shapes = RULES._replace(ids=read_shapes(f"attributes.ip=prefixed:{card_number[:4]}"))
+    shapes = FieldRules(FIELDS, (), read_shapes(f"attributes.ip=prefixed:{card_number[:4]}"))
     assert own(shapes, ip_country=card_number, ip=card_number) == OwnFields(
         {"ip": card_number}, ("attributes.ip_country",)
     )
 
 
 def test_undeclared_names_are_told_unless_a_card_number_may_be_in_them() -> None:
-    names = ["age", "ip_city", "x" + "4" * 12, "x" + "4" * 13]
-    assert undeclared(names, FIELDS) == ["ip_city", "x" + "4" * 12, ""]
+    found = own(age=1, ip_city="x", **{"x" + "4" * 12: 1, "x" + "4" * 13: 1})
+    assert found.undeclared == ("ip_city", "x" + "4" * 12, "")
 
 
 def test_categories_take_two_thousand_bytes_of_a_score() -> None:
