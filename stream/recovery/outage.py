@@ -279,11 +279,12 @@ class DegradingStore:
 
 def _concat(batches: Sequence[Transactions]) -> Transactions:
     """Concatenate batches."""
-    columns = [field.name for field in fields(batches[0]) if field.name != "erases"]
+    columns = [field.name for field in fields(batches[0]) if field.name not in {"erases", "own"}]
     erases = [is_one for b in batches for is_one in b.erases or [False] * len(b)]
     return Transactions(
         **{name: _column([getattr(b, name) for b in batches]) for name in columns},
         erases=erases if any(erases) else None,
+        own=None if batches[0].own is None else list(chain.from_iterable(b.own or [{}] * len(b) for b in batches)),
     )
 
 

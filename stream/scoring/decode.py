@@ -124,14 +124,14 @@ def decode(
     record was. `seal_problem` says what is wrong with the signature of an erasure.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
-    kept, accepted, dead, unknown = list[Record](), list[ParsedTransaction](), list[DeadLetter](), list[str]()
+    unknown: list[str] = []
+    kept, accepted, dead = [], [], []
     for record in records:
         if is_accepted is not None and is_accepted(record):
             read = _damage_of(record) or read_accepted_transaction(record.value)
         else:
-            read = _damage_of(record) or read_transaction(
-                record.value, record.key, record.timestamp + skew_ms, fields.ids
-            )
+            until_ms = record.timestamp + skew_ms
+            read = _damage_of(record) or read_transaction(record.value, record.key, until_ms, fields.ids)
             if not isinstance(read, Rejection):
                 late = None if latest_ms is None else clock_problem(read, latest_ms)
                 unsealed = seal_problem(record) if read.erases else ""
@@ -147,8 +147,7 @@ def decode(
                 read = _with_own_fields(read, fields, unknown)
             accepted.append(read)
     backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
-    columns = _columns(kept, accepted, log, has_own=fields.reads)
-    return Decoded(kept, accepted, columns, backfilled, dead, unknown)
+    return Decoded(kept, accepted, _columns(kept, accepted, log, fields), backfilled, dead, unknown)
 
 
 def _with_own_fields(read: ParsedTransaction, fields: FieldRules, unknown: list[str]) -> ParsedTransaction:
@@ -238,7 +237,7 @@ def _too_large(headers: Headers) -> set[int]:
 
 
 def _columns(
-    records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int, *, has_own: bool
+    records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int, fields: FieldRules
 ) -> Transactions:
     transactions = [one.transaction for one in accepted]
     numbers = [_numbers(record, parsed, log) for record, parsed in zip(records, accepted, strict=True)]
@@ -262,7 +261,7 @@ def _columns(
         place=place,
         traits=traits,
         erases=erases if True in erases else None,
-        own=[one.own or {} for one in accepted] if has_own else None,
+        own=[one.own or {} for one in accepted] if fields.reads else None,
     )
 
 

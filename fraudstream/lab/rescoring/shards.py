@@ -150,7 +150,8 @@ class Shard:
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
             names = ("number", "row", "key", "tie")
-            own = OwnColumns.of(self._workdir.sets).values_of(columns["attributes"].tolist())
+            wanted = OwnColumns.of(self._workdir.sets)
+            own = wanted.values_of(columns["attributes"].tolist()) if wanted.names else None
             yield ShardBatch(transactions_of(columns, own), *(np.asarray(columns[name], np.int64) for name in names))
 
     def _batch_bounds(self) -> list[int]:

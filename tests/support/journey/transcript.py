@@ -26,7 +26,7 @@ CHANGING = (
     (re.compile(r"─+"), "─"),
     (re.compile(r"^commit .*\n", re.MULTILINE), ""),
     (re.compile(r"^\w+: [\d,]+ of [\d,]+, \d+%\n", re.MULTILINE), ""),
-    (re.compile(r"(?<=\b0\.1\.0)\+g[0-9a-f]+(?:\.dirty)?"), ""),
+    (re.compile(r"\b(\d+\.\d+\.\d+\w*)\+g[0-9a-f]+(?:\.dirty)?"), r"\1"),
     (re.compile(r"^made with .*$", re.MULTILINE), "made with VERSIONS"),
 )
 """What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths, versions, and

@@ -74,6 +74,7 @@ def imported(program: str, *arguments: str) -> set[str]:
     names = set(done.stdout.splitlines()[-1].split()) - sys.stdlib_module_names
     return {name for name in names if "cython" not in name} - {
         "fraudstream",
+        "fraudstream_client",
         "stream",
         "features",
         "models",
