@@ -13,15 +13,15 @@ from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from features.aggregates import (
+    AGGREGATES,
     MERGEABLE,
     MULTI_WINDOW,
     OF_LABELS,
     OF_USUAL,
     USUAL_MS,
-    Aggregate,
     Computed,
     Risk,
     StoredPrediction,
@@ -46,8 +46,9 @@ SEMANTICS_VERSION = 1
 """Raised whenever a row changes its value; part of every fingerprint."""
 ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
 """Transactions are judged by their card's history, and a score reports how much of its merchant's was visible."""
+_Item = TypeVar("_Item")
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
-_OF_NO_ENTITY = frozenset({Aggregate.NIGHT.value, Aggregate.WEEKEND.value})
+_OF_NO_ENTITY = frozenset(one.value for one, info in AGGREGATES.items() if Entity.NONE in info.of)
 _KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE, Entity.PREDICTION)
 
 
@@ -247,7 +248,7 @@ class FeatureSet:
             facts["ladders_ms"] = [
                 [*schedule.resolutions_ms, *schedule.tails_ms] for schedule in self.schedules.values()
             ]
-        if self.fields and any(isinstance(row.aggregate, Formula) for row in self.rows):
+        if self.fields and self._has_formulas:
             facts["fields"] = sorted(one.identity for one in self.fields.fields)
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -255,7 +256,7 @@ class FeatureSet:
     @cached_property
     def carried(self) -> frozenset[str]:
         """The fields of the contract that a payment's own values must have, since a row, or a formula, reads them."""
-        if any(isinstance(row.aggregate, Formula) for row in self.rows):
+        if self._has_formulas:
             return frozenset(CARRIED)
         read = {row.aggregate.name for row in self.rows if isinstance(row.aggregate, OwnValue)}
         return frozenset(read & set(CARRIED))
@@ -263,7 +264,7 @@ class FeatureSet:
     @cached_property
     def reads_payments(self) -> bool:
         """Whether some row reads fields of one's own payment, beside its time and what histories hold of it."""
-        return any(isinstance(row.aggregate, Formula | OwnValue) for row in self.rows)
+        return self._has_formulas or any(isinstance(row.aggregate, OwnValue) for row in self.rows)
 
     @cached_property
     def categories(self) -> Mapping[str, str]:
@@ -271,6 +272,10 @@ class FeatureSet:
         values = {row.name: row.aggregate.field for row in self.rows if isinstance(row.aggregate, OwnValue)}
         found = {name: one.name for name, one in values.items() if one and one.kind is FieldKind.CATEGORY}
         return MappingProxyType(found)
+
+    @property
+    def _has_formulas(self) -> bool:
+        return any(isinstance(row.aggregate, Formula) for row in self.rows)
 
     def _of(self, kind: Entity) -> list[Feature]:
         return [row for row in self.rows if row.entity is kind]
@@ -380,18 +385,12 @@ def built_from(name: str) -> FeatureSet:
     Raises:
         DeclarationError: as in `load`, but not for a module that is hidden.
     """
-    found = import_attribute(name, "FEATURES")
+    rows = import_attribute(name, "FEATURES")
     fields = fields_of(name)
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")
-    for place, row in enumerate(found):
-        if not isinstance(row, Feature):
-            raise DeclarationError(
-                f"{name}.FEATURES[{place}] must be a row, made by card, merchant, device, prediction or own of "
-                f"features.rows, not a {type(row).__name__}: {row!r}"
-            )
+    made_by = "card, merchant, device, prediction or own of features.rows"
+    found = _table(f"{name}.FEATURES", rows, Feature, ("row", made_by))
     try:
-        return FeatureSet(tuple(found), fields)
+        return FeatureSet(found, fields)
     except DeclarationError as error:
         raise DeclarationError(f"{name}.FEATURES: {error}") from error
 
@@ -402,16 +401,23 @@ def fields_of(name: str) -> DeclaredFields:
     Raises:
         DeclarationError: its `FIELDS` is no tuple of fields.
     """
-    found = getattr(sys.modules[name], "FIELDS", ())
-    if not isinstance(found, Sequence) or isinstance(found, str):
-        raise DeclarationError(f"{name}.FIELDS must be a tuple of fields, not a {type(found).__name__}")
-    for place, field in enumerate(found):
-        if not isinstance(field, OwnField):
-            raise DeclarationError(
-                f"{name}.FIELDS[{place}] must be a field, made by number, category, flag or token of "
-                f"features.own_fields, not a {type(field).__name__}: {field!r}"
-            )
+    given = getattr(sys.modules[name], "FIELDS", ())
+    made_by = "number, category, flag or token of features.own_fields"
+    found = _table(f"{name}.FIELDS", given, OwnField, ("field", made_by))
     try:
-        return DeclaredFields(tuple(found))
+        return DeclaredFields(found)
     except DeclarationError as error:
         raise DeclarationError(f"{name}.FIELDS: {error}") from error
+
+
+def _table(place: str, given: object, kind: type[_Item], words: tuple[str, str]) -> tuple[_Item, ...]:
+    """Return a table of a module, all of one kind; `words` say what an entry is called, and what makes one."""
+    noun, made_by = words
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise DeclarationError(f"{place} must be a tuple of {noun}s, not a {type(given).__name__}")
+    for at, item in enumerate(given):
+        if not isinstance(item, kind):
+            raise DeclarationError(
+                f"{place}[{at}] must be a {noun}, made by {made_by}, not a {type(item).__name__}: {item!r}"
+            )
+    return tuple(given)

@@ -22,78 +22,16 @@ from numpy.typing import NDArray
 
 from features.errors import DeclarationError, FormulaError
 from features.history import records
-from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats, Window
-from features.history.store import Ints, Transactions
-from features.own_fields import CARRIED, CONTRACT_FIELDS, DeclaredFields, FieldKind
+from features.history.frames import Floats, Window, major_units
+from features.history.store import Ints
+from features.own_payment import FieldText, OwnPayment, OwnPayments
 
 MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
 OUR_PACKAGES = frozenset({"features", "fraudstream", "guards", "metrics", "models", "shadow", "stream"})
 """The packages of fraudstream. A project may have folders of these names: each is then one package with ours."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 Column = NDArray[Any]
 """One value for each transaction; for one's own transaction a single number."""
-
-
-FieldText = float | bool | str | None
-"""A field's value as formulas see it; None: absent."""
-
-
-class OwnPayment:
-    """One's own transaction with its fields: `payment["account_age_days"]`, `payment["amount"]`, `payment["mcc"]`.
-
-    A formula of the transaction alone, `own(formula)`, takes one. Fields are those that the module declares and those
-    of the contract: numbers are floats, flags booleans, categories and tokens texts, what is absent is None.
-    """
-
-    def __init__(self, transactions: Transactions, declared: DeclaredFields, number: int) -> None:
-        self._transactions = transactions
-        self._number = number
-        self._declared = declared
-
-    def __getitem__(self, name: str) -> FieldText:
-        """Return a field's value.
-
-        Raises:
-            LookupError: there is no such field.
-        """
-        field = self._declared.found(name)
-        if field is None:
-            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
-        if name in CONTRACT_FIELDS and name not in CARRIED:
-            return _contract_value(self._transactions, self._number, name)
-        value = self._own(name)
-        if value is None or isinstance(value, str):
-            return value
-        return bool(value) if field.kind is FieldKind.FLAG else float(field.shown(value))
-
-    @property
-    def time_ms(self) -> int:
-        """When it occurred, in milliseconds of the Unix epoch."""
-        return int(self._transactions.occurred_ms[self._number])
-
-    def _own(self, name: str) -> int | str | None:
-        own = self._transactions.own
-        return None if own is None else own[self._number].get(name)
-
-
-def _contract_value(transactions: Transactions, number: int, name: str) -> float | str | None:
-    """Return the value of a field of the contract that is among the columns; None: absent."""
-    traits = int(transactions.traits[number])
-    match name:
-        case "amount":
-            exponent = int(transactions.exponent[number])
-            return float(transactions.amount_minor[number] * POWERS[FINEST - exponent] / PER_MAJOR)
-        case "hour":
-            clock_ms = transactions.occurred_ms[number] + transactions.utc_offset_minutes[number] * MINUTE_MS
-            return float(clock_ms // HOUR_MS % 24)
-        case "latitude" | "longitude":
-            if not traits & records.HAS_PLACE.mask:
-                return None
-            degrees = records.unpack_places(transactions.place[number])
-            return float(degrees[name == "longitude"] / records.PLACE_UNITS)
-        case _:
-            return records.trait_text(name, traits)
 
 
 class Payments:
@@ -125,8 +63,7 @@ class Payments:
     def amount(self) -> Column:
         """Amounts in major units of each one's currency, float64."""
         exponents = records.exponents(self._column(records.FLAGS))
-        major: Column = self._column(records.AMOUNT) * POWERS[FINEST - exponents] / PER_MAJOR
-        return major
+        return major_units(self._column(records.AMOUNT), exponents)
 
     @property
     def other(self) -> Column:
@@ -211,14 +148,14 @@ class Formula:
             raise DeclarationError(f"formula {self.name!r}: its function is not callable: {self.function!r}")
 
 
-def evaluate_alone(formula: Formula, transactions: Transactions, declared: DeclaredFields) -> Floats:
+def evaluate_alone(formula: Formula, payments: OwnPayments) -> Floats:
     """Call a formula of the transaction alone for each of a batch, float64 of shape (n,).
 
     Raises:
         FormulaError: it raised an exception or returned no number; the batch is then decided one by one.
     """
-    payments = (OwnPayment(transactions, declared, number) for number in range(len(transactions)))
-    return np.array([_value(formula, formula.name, (payment,)) for payment in payments], np.float64)
+    numbers = range(len(payments.transactions))
+    return np.array([_value(formula, formula.name, (payments.payment(at),)) for at in numbers], np.float64)
 
 
 def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int], OwnPayment]) -> Floats:

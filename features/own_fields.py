@@ -22,12 +22,12 @@ from types import MappingProxyType
 from typing import Any
 
 from features.errors import DeclarationError
+from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES
 
 LARGEST = 10**12
 """The largest magnitude of a number times 10^decimals."""
 MOST_DECIMALS = 9
-MOST_FIELDS = 200
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = re.compile(ATTRIBUTE_NAME)
 _POWERS = tuple(10**decimals for decimals in range(MOST_DECIMALS + 1))
 _SAFE = 0.499
 """A product this near to a whole number is rounded to it whatever its own error, which is below 0.0003."""
@@ -82,6 +82,11 @@ class OwnField:
         """What determines its values, as part of a fingerprint."""
         return [self.name, self.kind.value, self.decimals, self.least, self.most]
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the largest integer that it keeps."""
+        return -LARGEST if self.least is None else self.least, LARGEST if self.most is None else self.most
+
     def read(self, raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
         """Return a value as it is kept; None if it is of another type, or out of bounds."""
         return self.reader(raw)
@@ -111,8 +116,7 @@ Reader = Callable[[Any], FieldValue | None]
 
 def _number_reader(field: OwnField) -> Reader:
     decimals, power = field.decimals, _POWERS[field.decimals]
-    least = -LARGEST if field.least is None else field.least
-    most = LARGEST if field.most is None else field.most
+    least, most = field.bounds
 
     def read(raw: Any) -> FieldValue | None:  # noqa: ANN401 - a value of JSON
         kind = type(raw)
@@ -260,8 +264,8 @@ class DeclaredFields:
                 f"{', '.join(taken)}: every payment has this field without a declaration, as in own({taken[0]!r}): "
                 "leave it out, or send another one under another name"
             )
-        if len(names) > MOST_FIELDS:
-            raise DeclarationError(f"{len(names)} fields are declared, more than {MOST_FIELDS}")
+        if len(names) > MOST_ATTRIBUTES:
+            raise DeclarationError(f"{len(names)} fields are declared, more than {MOST_ATTRIBUTES}")
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -281,6 +285,14 @@ class DeclaredFields:
     def categories(self) -> tuple[str, ...]:
         """The names of those that are categories, in order."""
         return tuple(one.name for one in self.fields if one.kind is FieldKind.CATEGORY)
+
+    def kept(self, raw: Mapping[str, Any]) -> dict[str, FieldValue]:
+        """Return the values of a JSON object as they are kept; what is absent, wrong or undeclared is left out."""
+        return {
+            name: value
+            for name, read in self.readers
+            if (given := raw.get(name)) is not None and (value := read(given)) is not None
+        }
 
     def found(self, name: str) -> OwnField | None:
         """Return a declared field, or one of the contract; None if there is none of that name."""

@@ -5,8 +5,9 @@ from features.default_set import FEATURES as DEFAULT
 from features.default_set_2 import FEATURES as DEFAULT_2
 from features.errors import DeclarationError, FormulaError
 from features.extended_set import FEATURES as EXTENDED
-from features.formulas import Formula, OwnPayment, Payments
+from features.formulas import Formula, Payments
 from features.own_fields import category, flag, number, token
+from features.own_payment import OwnPayment
 from features.reason_codes import Phrase, ReasonCode
 from features.rows import card, device, merchant, own, paned, prediction, prediction_age
 

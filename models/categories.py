@@ -23,6 +23,8 @@ LARGEST_CODE = 2**48
 CategoryCodes = Mapping[str, Sequence[int]]
 """The codes of each feature that is a category, by its name; the most frequent one first."""
 
+_NO_CODES: CategoryCodes = {}
+
 
 class CategoryColumn(NamedTuple):
     """A column of a matrix: its codes ascending, and the number of each, of shape (k,)."""
@@ -33,14 +35,15 @@ class CategoryColumn(NamedTuple):
 
 
 class Categories(NamedTuple):
-    """The columns of a model's matrix that are categories."""
+    """The columns of a model's matrix that are categories, and their codes as the manifest has them."""
 
     columns: tuple[CategoryColumn, ...] = ()
+    codes: CategoryCodes = _NO_CODES
 
     @classmethod
     def of(cls, codes: CategoryCodes, names: Sequence[str]) -> "Categories":
         """Return the columns of a table of codes; features of other names are not there."""
-        return cls(tuple(_column(at, codes[name]) for at, name in enumerate(names) if name in codes))
+        return cls(tuple(_column(at, codes[name]) for at, name in enumerate(names) if name in codes), codes)
 
     def as_numbers(self, matrix: Floats) -> Floats:
         """Return a matrix of shape (n, features) with numbers in place of codes; NaN stays. The given one stays too."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from fraudstream_client.field_types import ATTRIBUTE_NAME
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.card_search import LONGEST, SHORTEST, is_range_number
@@ -39,7 +40,7 @@ FORMS = "uuid, hex32, hex64, ulid, base32, prefixed:TEXT or digits:N"
 FIELDS = ("card_id", "merchant_id", "account_id", "customer_id", "device_id")
 """The ids that a shape can be declared for, beside declared categories and tokens as `attributes.NAME`."""
 _SHAPED = f"{', '.join(FIELDS)} or attributes.NAME"
-_ATTRIBUTE = re.compile(r"attributes\.[a-z][a-z0-9_]{0,63}")
+_ATTRIBUTE = re.compile(rf"attributes\.{ATTRIBUTE_NAME}")
 
 
 class IdRules(NamedTuple):

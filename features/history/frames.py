@@ -39,6 +39,12 @@ MIX = np.int64(-7_046_029_254_386_353_131)
 """An odd constant (2^64 divided by the golden ratio): spreads a history's number over the 64 bits of an id."""
 
 
+def major_units(amounts: Ints, exponents: Ints) -> Floats:
+    """Return amounts in major units, given in minor units of currencies with so many decimals."""
+    major: Floats = amounts * POWERS[FINEST - exponents] / PER_MAJOR
+    return major
+
+
 class WindowSums(Protocol):
     """The sums that `Window` and `features.vector.paned.PanedWindow` both have for each history, shape (n,)."""
 

@@ -124,7 +124,8 @@ CURRENCY = Trait(39, 15)
 """The currency, from its three letters."""
 HAS_PLACE = Trait(54, 1)
 """1 if PLACE is set."""
-_TEXTS = MappingProxyType({"mcc": CATEGORY, "channel": CHANNEL, "merchant_country": COUNTRY, "currency": CURRENCY})
+TEXT_TRAITS = MappingProxyType({"mcc": CATEGORY, "channel": CHANNEL, "merchant_country": COUNTRY, "currency": CURRENCY})
+"""The traits that are texts, by the contract's names of their fields."""
 
 
 def card_rows(batch: Transactions) -> Ints:
@@ -306,7 +307,7 @@ def pack_traits(category: str | None, country: str | None, channel: str | None, 
 @lru_cache(maxsize=CACHED_TRAITS)
 def trait_text(name: str, traits: int) -> str | None:
     """Return a packed field of the contract as its text; None if it is absent. The inverse of `pack_traits`."""
-    value = (traits & _TEXTS[name].mask) >> _TEXTS[name].shift
+    value = (traits & TEXT_TRAITS[name].mask) >> TEXT_TRAITS[name].shift
     match name:
         case "mcc":
             return f"{value - 1:04}" if value else None

@@ -17,6 +17,7 @@ from features.own_fields import OwnValues
 from fraudstream_client.outputs import LabelStatus, PredictionStatus
 
 Ints = NDArray[np.int64]
+_MINUTE_MS = 60_000
 NOWHERE = -1
 """The position of a record that is in no history."""
 Words = NDArray[np.uint64]
@@ -97,6 +98,11 @@ class Transactions:
     def __len__(self) -> int:
         """Return n."""
         return len(self.transaction_ids)
+
+    @property
+    def wall_clock_ms(self) -> Ints:
+        """When they occurred by the local clock, as `occurred_ms`."""
+        return self.occurred_ms + self.utc_offset_minutes * _MINUTE_MS
 
     def after(self, first: int) -> "Transactions":
         """Return the transactions behind the first ones."""

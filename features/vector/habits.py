@@ -10,11 +10,11 @@ from features.history import records
 from features.history.frames import NEVER_MS, Floats, Frame, Window
 from features.history.records import Trait
 from features.history.store import Ints, Transactions
+from features.own_payment import hours
 
 NEAR_MS = 2 * HOUR_MS
 """Transactions within this distance count as at the same time of day."""
 DAYS_OF_WEEK = 7
-HOURS_OF_DAY = 24
 LAST_NIGHT_HOUR = 6
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday; Monday is 0."""
@@ -82,8 +82,7 @@ def is_night(transactions: Transactions) -> Floats:
     Edges: a time without an offset is taken as UTC.
     Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
     """
-    hours = _wall_clock_ms(transactions) // HOUR_MS % HOURS_OF_DAY
-    return (hours <= LAST_NIGHT_HOUR).astype(np.float64)
+    return (hours(transactions) <= LAST_NIGHT_HOUR).astype(np.float64)
 
 
 def is_weekend(transactions: Transactions) -> Floats:
@@ -93,7 +92,7 @@ def is_weekend(transactions: Transactions) -> Floats:
     Edges: a time without an offset is taken as UTC.
     Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
     """
-    weekday = (_wall_clock_ms(transactions) // DAY_MS + EPOCH_WEEKDAY) % DAYS_OF_WEEK
+    weekday = (transactions.wall_clock_ms // DAY_MS + EPOCH_WEEKDAY) % DAYS_OF_WEEK
     return (weekday >= SATURDAY).astype(np.float64)
 
 
@@ -112,7 +111,3 @@ def _share(part: Ints, whole: Ints) -> Floats:
     below[whole == 0] = np.nan
     share: Floats = part / below
     return share
-
-
-def _wall_clock_ms(transactions: Transactions) -> Ints:
-    return transactions.occurred_ms + transactions.utc_offset_minutes * MINUTE_MS

@@ -5,7 +5,7 @@ without a loop over events; the order of the records within a history changes no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from features.aggregates import USUAL_MS, Aggregate, Computed, PredictionPart, StoredPrediction
 from features.declaration import SECOND_MS, Feature, FeatureSet
-from features.formulas import Formula, OwnPayment, evaluate, evaluate_alone
+from features.formulas import Formula, evaluate, evaluate_alone
 from features.history import records
 from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Window, WindowSums
 from features.history.history import seen_by, visible
@@ -21,6 +21,7 @@ from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
 from features.history.views import RowSpans, spans_of, spans_of_long
 from features.own_fields import OwnValue
+from features.own_payment import OwnPayment, OwnPayments
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import (
     days_since_first_fraud,
@@ -170,31 +171,31 @@ def vectorise(
         return np.empty((0, len(feature_set)), np.float64)
     found = np.full((len(feature_set), len(transactions)), np.nan)
     plans = _plans(feature_set, formulas=formulas)
-    payment = partial(OwnPayment, transactions, feature_set.fields)
+    payments = OwnPayments(transactions, feature_set.fields)
     for kind, plan in plans.items():
         if kind is Entity.NONE:
             for rows, at in plan.groups:
-                found[at] = _of_itself(feature_set, rows[0].aggregate, transactions)
+                found[at] = _of_itself(rows[0].aggregate, payments)
         elif kind is Entity.PREDICTION:
             reader = PredictionReader(observed.histories[kind], transactions.occurred_ms)
             for rows, at in plan.groups:
                 found[at] = reader.values(rows[0])
         else:
             schedule = feature_set.schedules[kind]
-            _compute(plan, _Seen(observed.histories[kind], transactions.occurred_ms, payment), schedule, found)
+            _compute(plan, _Seen(observed.histories[kind], transactions.occurred_ms, payments.payment), schedule, found)
     for _, at in plans[Entity.DEVICE].groups if Entity.DEVICE in plans else ():
         found[at, observed.histories[Entity.DEVICE].positions == NOWHERE] = np.nan
     return found.T.take(feature_set.order, axis=1)
 
 
-def _of_itself(feature_set: FeatureSet, aggregate: Computed, transactions: Transactions) -> Floats:
+def _of_itself(aggregate: Computed, payments: OwnPayments) -> Floats:
     """Compute a feature of the transactions alone."""
     if isinstance(aggregate, OwnValue):
-        return own_value(aggregate, transactions)
+        return own_value(aggregate, payments.transactions)
     if isinstance(aggregate, Formula):
-        return evaluate_alone(aggregate, transactions, feature_set.fields)
+        return evaluate_alone(aggregate, payments)
     assert isinstance(aggregate, Aggregate)  # noqa: S101 - a prediction has a history
-    return _CALENDAR[aggregate](transactions)
+    return _CALENDAR[aggregate](payments.transactions)
 
 
 class _Plan(NamedTuple):

@@ -12,10 +12,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues, Reader
+from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES, AttributeText
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.id_rules import NO_SHAPES, IdRules
 
-MOST_NAMES, MOST_BYTES, LONGEST_TEXT = 200, 16_384, 256
+MOST_BYTES = 16_384
 MOST_TEXT_BYTES = 2_000
 """Of the names and texts of declared categories in a score."""
 MOST_DIGITS = 12
@@ -25,11 +26,11 @@ MOST_TOLD = 100
 _MOST_BYTES_OF_LETTER, LONGEST_NAME = 4, 64
 OTHER_NAME = "-other"
 """Stands for all others; no attribute has such a name."""
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = re.compile(ATTRIBUTE_NAME)
 _CACHED_NAMES = 4_096
 
-AttributeText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
-Attributes = Annotated[dict[str, AttributeText | int | float | bool | None], msgspec.Meta(max_length=MOST_NAMES)]
+Attributes = Annotated[dict[str, AttributeText | int | float | bool | None], msgspec.Meta(max_length=MOST_ATTRIBUTES)]
+"""Those of the client but for the pattern of the names, which is looked at once for names that come together."""
 _NOTHING: OwnValues = {}
 
 

@@ -85,6 +85,8 @@ class Decoded:
 
     def attribute_counts(self) -> AttributeCounts:
         """Count payments by their own fields."""
+        if self.columns.own is None and not self.undeclared:
+            return NO_ATTRIBUTES
         fields = Counter(chain.from_iterable(one.own for one in self.accepted if one.own))
         return AttributeCounts(fields, Counter(self.undeclared))
 

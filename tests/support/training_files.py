@@ -50,11 +50,10 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
-def trained(folder: Path, features: str | None = None) -> dict[str, bytes]:
-    """Train a model on such a file, whose scores depend on many features; return the model's files."""
-    file = write(folder / "train.parquet", transactions())
+def trained(folder: Path, features: str | None = None, file: Path | None = None) -> dict[str, bytes]:
+    """Train a model on such a file, or another one, whose scores depend on many features; return the model's files."""
     wanted = TrainingRequest(
-        file=file,
+        file=write(folder / "train.parquet", transactions()) if file is None else file,
         name="card",
         feature_set=load(features),
         trees=20,

@@ -33,13 +33,18 @@ CountryCode = Annotated[str, text_like("^[A-Z]{2}$", "an ISO 3166-1 alpha-2 code
 CategoryCode = Annotated[str, text_like("^[0-9]{4}$", "4 digits", "merchant category code")]
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90, description="degrees north")]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180, description="degrees east")]
+ATTRIBUTE_NAME = "[a-z][a-z0-9_]{0,63}"
+MOST_ATTRIBUTES, LONGEST_ATTRIBUTE = 200, 256
+"""Names in `attributes`, and characters of a text."""
 AttributeName = Annotated[
-    str, text_like("^[a-z][a-z0-9_]{0,63}$", "1 to 64 lower-case letters, digits and underscores, a letter first")
+    str, text_like(f"^{ATTRIBUTE_NAME}$", "1 to 64 lower-case letters, digits and underscores, a letter first")
 ]
-AttributeText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+AttributeText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ATTRIBUTE)]
 Attributes = Annotated[
     dict[AttributeName, AttributeText | int | float | bool | None],
-    msgspec.Meta(max_length=200, description="fields of one's own; at most 16,384 bytes of names and texts"),
+    msgspec.Meta(
+        max_length=MOST_ATTRIBUTES, description="fields of one's own; at most 16,384 bytes of names and texts"
+    ),
 ]
 Time = Annotated[
     int | str,

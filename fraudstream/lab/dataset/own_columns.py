@@ -12,9 +12,8 @@ import msgspec
 from features.own_fields import CARRIED, LARGEST, NO_FIELDS, DeclaredFields, FieldKind, FieldValue, OwnField, OwnValues
 from fraudstream.lab.dataset.columns import FLAG, INTEGERS, OPTIONAL_TYPES, TEXT, ColumnExpression, ColumnType, finite
 from fraudstream.lab.dataset.input_table import Column, Need
+from fraudstream_client.field_types import LONGEST_ATTRIBUTE
 
-ATTRIBUTES = "attributes"
-LONGEST_TEXT = 256
 _decode = msgspec.json.Decoder(dict[str, str | int | float | bool | None]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -88,10 +87,7 @@ class OwnColumns(NamedTuple):
         found: dict[str, FieldValue] = {
             name: value for name in CARRIED if name in self.carried and isinstance(value := raw.get(name), str)
         }
-        for name, read in self.declared.readers:
-            if (given := raw.get(name)) is not None and (value := read(given)) is not None:
-                found[name] = value
-        return found
+        return found | self.declared.kept(raw)
 
 
 NO_OWN_COLUMNS = OwnColumns()
@@ -109,9 +105,7 @@ def count_out_of_bounds(connection: Any, own: OwnColumns) -> dict[str, int]:  # 
 
 def _is_outside(field: OwnField) -> str:
     kept = f'round_even("read_{field.name}" * {10**field.decimals}, 0)'
-    least, most = (
-        bound if given is None else given for bound, given in ((-LARGEST, field.least), (LARGEST, field.most))
-    )
+    least, most = field.bounds
     return f"{kept} < {least} OR {kept} > {most}"
 
 
@@ -123,7 +117,7 @@ def _text(column: str, kind: str) -> ColumnExpression:
     if kind not in INTEGERS | {TEXT}:
         return ColumnExpression("NULL", ": write texts")
     text = f"CAST({column} AS VARCHAR)"
-    return ColumnExpression(f"CASE WHEN length({text}) BETWEEN 1 AND {LONGEST_TEXT} THEN {text} END")
+    return ColumnExpression(f"CASE WHEN length({text}) BETWEEN 1 AND {LONGEST_ATTRIBUTE} THEN {text} END")
 
 
 _TYPES = {

@@ -31,10 +31,10 @@ from fraudstream.lab.distillation.teacher import (
 )
 from fraudstream.lab.evaluation.payments import EvaluatedPayments, payments_of, read_file_tables
 from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, manifest_of, margins, store
-from fraudstream.lab.training.category_codes import with_categories
 from fraudstream.lab.training.labels import LabelTerms, look_at_labels
 from fraudstream.lab.training.request import PolicyWish, Progress
 from fraudstream.lab.training.split import SingleFit, split
+from fraudstream.lab.training.trees import with_categories
 from fraudstream.lab.training.vectors import Table, reach_ms
 from fraudstream.lab.training.weakness import ranks_by_chance, refuse_weak
 from models.artifact import Artifact, as_weaknesses

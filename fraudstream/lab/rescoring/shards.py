@@ -145,12 +145,12 @@ class Shard:
 
     def batches(self) -> Iterator[ShardBatch]:
         """Yield all transactions in order."""
+        wanted = OwnColumns.of(self._workdir.sets)
         for start, end in pairwise(self._batch_bounds()):
             columns = self._connection.execute(
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
             names = ("number", "row", "key", "tie")
-            wanted = OwnColumns.of(self._workdir.sets)
             own = wanted.values_of(columns["attributes"].tolist()) if wanted.names else None
             yield ShardBatch(transactions_of(columns, own), *(np.asarray(columns[name], np.int64) for name in names))
 

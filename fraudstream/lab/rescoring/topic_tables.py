@@ -143,6 +143,7 @@ class TopicTables:
     ) -> None:
         self.deployment = deployment
         self._ids, self._own = ids, OwnColumns.of(sets)
+        self._fields = FieldRules(sets.fields, sets.carried, ids)
         self._connection = connection
         self._entity_filter = entity_filter
         self._skew_ms = skew_ms
@@ -194,7 +195,7 @@ class TopicTables:
         return decode(
             records,
             self._skew_ms,
-            fields=FieldRules(self._own.declared, self._own.carried, self._ids),
+            fields=self._fields,
             is_accepted=is_accepted,
             seal_problem=lambda _record: "",
         )

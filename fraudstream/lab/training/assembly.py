@@ -168,7 +168,7 @@ def manifest_of(
         calibration=decisions.calibration,
         policy=decisions.chosen.policy,
         reference=decisions.reference,
-        categories={name: tuple(codes) for name, codes in table.codes.items()},
+        categories={name: tuple(codes) for name, codes in table.categories.codes.items()},
     )
     return with_policy(manifest, *decisions.chosen)
 

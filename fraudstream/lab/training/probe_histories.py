@@ -19,7 +19,7 @@ from features.errors import FormulaError
 from features.history import records
 from features.history.store import Entity, Label, Prediction, Transactions
 from features.memory_store import MemoryStore
-from features.own_fields import LARGEST, FieldKind, FieldValue, OwnField
+from features.own_fields import FieldKind, FieldValue, OwnField
 from features.vector.vectorise import vectorise
 from models.artifact import ProbeHistories, Vector, vectors_of
 from stream.control.probes import write_probe
@@ -221,8 +221,7 @@ def _invented_value(field: OwnField, draws: Draws) -> FieldValue:
         return int(draws.integers(2))
     if field.kind is not FieldKind.NUMBER:
         return str(draws.choice(_TEXTS))
-    least = -LARGEST if field.least is None else field.least
-    most = LARGEST if field.most is None else field.most
+    least, most = field.bounds
     near = int(draws.integers(max(least, -_NEAR), min(most, _NEAR) + 1)) if least <= _NEAR and most >= -_NEAR else least
     return (least, most, near, near)[int(draws.integers(4))]
 

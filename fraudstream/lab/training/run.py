@@ -31,7 +31,6 @@ from fraudstream.lab.training.assembly import (
     store,
 )
 from fraudstream.lab.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
-from fraudstream.lab.training.category_codes import with_categories
 from fraudstream.lab.training.labels import LabelTerms, chosen_labels, look_at_labels
 from fraudstream.lab.training.leaks import find_leaks, refuse_leaks
 from fraudstream.lab.training.policy_facts import PolicyFacts
@@ -39,7 +38,7 @@ from fraudstream.lab.training.refit import refit
 from fraudstream.lab.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
 from fraudstream.lab.training.search import search
 from fraudstream.lab.training.split import Split, label_delay_ms, split
-from fraudstream.lab.training.trees import fold_margins, grow, parameters_of
+from fraudstream.lab.training.trees import fold_margins, grow, parameters_of, with_categories
 from fraudstream.lab.training.vectors import Table, VectorPass, fill_table, reach_ms
 from fraudstream.lab.training.weakness import declines_beyond_asked, few_trees, refuse_weak, weaknesses
 from models.artifact import Artifact, Parameter, as_weaknesses

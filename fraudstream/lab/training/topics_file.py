@@ -139,10 +139,9 @@ def _payments(numbered: Iterable[tuple[int, TimedRecord]], declared: DeclaredFie
     for name in _DEGREES:
         found = [getattr(one.transaction, name) for one in parsed]
         columns[name] = np.array([np.nan if value is None else value for value in found], np.float64)
-    attributes = [one.transaction.attributes or {} for one in parsed]
+    kept = [declared.kept(one.transaction.attributes or {}) for one in parsed]
     for field in declared.fields:
-        kept = [None if (raw := one.get(field.name)) is None else field.read(raw) for one in attributes]
-        shown = [None if value is None else field.shown(value) for value in kept]
+        shown = [None if (value := one.get(field.name)) is None else field.shown(value) for one in kept]
         if field.kind is FieldKind.NUMBER:
             columns[field.name] = np.array([np.nan if value is None else value for value in shown], np.float64)
         else:

@@ -1,23 +1,28 @@
 """Grows trees on the part `train`, and keeps as many as rank the frauds of `validate`, or of folds of time, best.
 
+Categories get their numbers by how often they occur in that part.
+
 LightGBM's parameters are here; a search over some of them is in `search`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from features.aggregates import Risk
+from features.declaration import FeatureSet
 from features.history.store import Ints
 from fraudstream.lab.training.assembly import PartMargins, margins
 from fraudstream.lab.training.evaluation import blocked
-from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.request import TrainingDataError, TrainingRequest
 from fraudstream.lab.training.split import Fold, Split
 from fraudstream.lab.training.vectors import Table
 from metrics.ranking import average_precision, ranked_rows
 from models.artifact import Parameter
 from models.booster import Booster, FitRows, FittedTrees, Watch, fit
+from models.categories import MOST_CATEGORIES, Categories, frequent_codes
 from models.policy import Floats
 
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
@@ -57,6 +62,27 @@ def parameters_of(request: TrainingRequest) -> dict[str, Parameter]:
         "seed": request.seed,
         **chosen,
     }
+
+
+def with_categories(table: Table, rows: Ints, feature_set: FeatureSet) -> Table:
+    """Return a table whose categories have numbers, by how often each occurs in some rows.
+
+    Raises:
+        TrainingDataError: a category has so many values that it is an identifier.
+    """
+    if not feature_set.categories:
+        return table
+    codes = {}
+    for name, field in feature_set.categories.items():
+        values = np.asarray(table.matrix[rows, feature_set.names.index(name)])
+        count = len(np.unique(values[~np.isnan(values)]))
+        if count > MOST_CATEGORIES:
+            raise TrainingDataError(
+                f"{name}: the category {field!r} has {count:,} values in training, more than {MOST_CATEGORIES:,}: it "
+                "identifies something rather than describing it; declare it as token(...), and leave the row out"
+            )
+        codes[name] = frequent_codes(values)
+    return replace(table, categories=Categories.of(codes, feature_set.names))
 
 
 def grow(

@@ -25,7 +25,7 @@ from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from fraudstream.lab.training.request import Progress
 from models.artifact import ProbeHistories, Vector, vectors_of
-from models.categories import NO_CATEGORIES, Categories, CategoryCodes
+from models.categories import NO_CATEGORIES, Categories
 from models.policy import Floats
 from stream.control.probes import write_probe
 
@@ -61,8 +61,8 @@ class Table:
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
     card. `amount_minor` is in minor units of `currency`, its code in ASCII; 0 and empty where they are not known.
-    `fingerprint` hashes the rows, labels included; `probes` are the vectors file's. `codes` are those of the features
-    that are categories, as trees that are fitted to the table number them, and `categories` their columns.
+    `fingerprint` hashes the rows, labels included; `probes` are the vectors file's. `categories` are
+    those that trees that are fitted to the table know by numbers.
     """
 
     matrix: Floats
@@ -75,7 +75,6 @@ class Table:
     currency: NDArray[np.bytes_]
     fingerprint: str = ""
     probes: ProbeHistories = NO_PROBES
-    codes: CategoryCodes = field(default_factory=dict)
     categories: Categories = NO_CATEGORIES
 
     @property

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from features.formulas import Formula, OwnPayment, Payments
+from features.formulas import Formula, Payments
 from features.own_fields import category, flag, number, token
+from features.own_payment import OwnPayment
 from features.rows import card, merchant, own
 
 COUNTRIES = ("AT", "DE", "FR", "NG", "US")

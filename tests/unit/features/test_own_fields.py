@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from features.declaration import FeatureSet, built_from, load
 from features.errors import DeclarationError, FormulaError
-from features.formulas import Formula, OwnPayment, Payments
+from features.formulas import Formula, Payments
 from features.history.store import Entity, Transactions
 from features.memory_store import MemoryStore
 from features.own_fields import (
@@ -30,6 +30,7 @@ from features.own_fields import (
     scaled,
     token,
 )
+from features.own_payment import OwnPayment
 from features.rows import card, own
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise

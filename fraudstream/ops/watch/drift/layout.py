@@ -1,13 +1,12 @@
 """Where the bins of a model's features, score and decisions lie in one row of counts."""
 
-from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from metrics.columns import Floats, Ints
 from models.artifact import Manifest
-from models.categories import Categories, CategoryCodes
+from models.categories import NO_CATEGORIES, Categories
 from models.training_reference import bins_of
 
 SCORE, ALERTS, DECLINES = "(score)", "(alerts)", "(declines)"
@@ -30,22 +29,23 @@ class Layout(NamedTuple):
         names: of the features, in the order of the vector.
         edges: of each feature, and of the score behind them: those of the model's reference, or general ones.
         thresholds: the scores from which the model wants a payment reviewed, and declined.
-        codes: of the features that are categories, whose bins are of the model's numbers.
+        categories: the features whose bins are of the model's numbers.
     """
 
     names: tuple[str, ...]
     edges: tuple[tuple[float, ...], ...]
     thresholds: tuple[float, float]
-    codes: CategoryCodes = MappingProxyType({})
+    categories: Categories = NO_CATEGORIES
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """Return the layout of a model."""
         names, policy, found = manifest.feature_names, manifest.policy, manifest.reference
+        categories = Categories.of(manifest.categories, names)
         thresholds = (policy.review_at, policy.decline_at)
         if found is None:
-            return cls(names, (*(GENERAL_EDGES for _ in names), SCORE_EDGES), thresholds, manifest.categories)
-        return cls(names, (*(one.edges for one in found.features), found.score.edges), thresholds, manifest.categories)
+            return cls(names, (*(GENERAL_EDGES for _ in names), SCORE_EDGES), thresholds, categories)
+        return cls(names, (*(one.edges for one in found.features), found.score.edges), thresholds, categories)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -64,7 +64,7 @@ class Layout(NamedTuple):
 
     def feature_bins(self, matrix: Floats) -> Ints:
         """Return the place of each value of vectors of shape (n, features) among all bins, of the same shape."""
-        begins, matrix = self.begins, Categories.of(self.codes, self.names).as_numbers(matrix)
+        begins, matrix = self.begins, self.categories.as_numbers(matrix)
         columns = [bins_of(matrix[:, at], self.edges[at]) + begins[at] for at in range(len(self.names))]
         return np.column_stack(columns) if columns else np.empty((len(matrix), 0), np.int64)
 

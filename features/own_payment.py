@@ -1,0 +1,106 @@
+"""The fields of one's own payment: those of the contract as columns of a batch, and one payment as formulas see it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from features.history import records
+from features.history.frames import Floats, major_units
+from features.history.store import Transactions
+from features.own_fields import DeclaredFields, FieldKind
+
+HOUR_MS = 3_600_000
+HOURS_OF_DAY = 24
+FieldText = float | bool | str | None
+"""A field's value as formulas see it; None: absent."""
+
+
+def hours(transactions: Transactions) -> Floats:
+    """Return the hour of the day by the local clock, 0 to 23, of shape (n,)."""
+    return (transactions.wall_clock_ms // HOUR_MS % HOURS_OF_DAY).astype(np.float64)
+
+
+def _amounts(transactions: Transactions) -> Floats:
+    return major_units(transactions.amount_minor, transactions.exponent)
+
+
+def _degrees(name: str) -> Callable[[Transactions], Floats]:
+    def read(transactions: Transactions) -> Floats:
+        packed = records.unpack_places(transactions.place)[name == "longitude"]
+        known = (transactions.traits & records.HAS_PLACE.mask) != 0
+        return np.where(known, packed / records.PLACE_UNITS, np.nan)
+
+    return read
+
+
+CONTRACT_NUMBERS: Mapping[str, Callable[[Transactions], Floats]] = MappingProxyType(
+    {"amount": _amounts, "hour": hours, **{name: _degrees(name) for name in ("latitude", "longitude")}}
+)
+"""The contract's fields that are numbers: functions of n transactions, of shape (n,); NaN where one is absent."""
+
+
+def texts(name: str, transactions: Transactions) -> list[str | None]:
+    """Return the texts of a field of n transactions, of the contract or a declared one; None where it is absent."""
+    if name in records.TEXT_TRAITS:
+        return [records.trait_text(name, traits) for traits in transactions.traits.tolist()]
+    if transactions.own is None:
+        return [None] * len(transactions)
+    return [None if (value := own.get(name)) is None else str(value) for own in transactions.own]
+
+
+class OwnPayments:
+    """The transactions of a batch with their fields, each of which is worked out when a formula first asks for it."""
+
+    def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
+        self.transactions = transactions
+        self._declared = declared
+        self._columns: dict[str, Sequence[FieldText]] = {}
+
+    def payment(self, number: int) -> "OwnPayment":
+        """Return one of them."""
+        return OwnPayment(self, number)
+
+    def column(self, name: str) -> Sequence[FieldText]:
+        """Return a field of all of them, as `OwnPayment` does."""
+        if name not in self._columns:
+            self._columns[name] = self._worked_out(name)
+        return self._columns[name]
+
+    def _worked_out(self, name: str) -> Sequence[FieldText]:
+        field = self._declared.found(name)
+        if field is None:
+            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
+        if name in CONTRACT_NUMBERS:
+            numbers = CONTRACT_NUMBERS[name](self.transactions)
+            return [None if absent else one for absent, one in zip(np.isnan(numbers), numbers.tolist(), strict=True)]
+        if field.kind in {FieldKind.CATEGORY, FieldKind.TOKEN}:
+            return texts(name, self.transactions)
+        kind = bool if field.kind is FieldKind.FLAG else float
+        kept = [own.get(name) for own in self.transactions.own or [{}] * len(self.transactions)]
+        return [None if one is None else kind(field.shown(one)) for one in kept]
+
+
+class OwnPayment:
+    """One's own transaction with its fields: `payment["account_age_days"]`, `payment["amount"]`, `payment["mcc"]`.
+
+    A formula of the transaction alone, `own(formula)`, takes one. Fields are those that the module declares and those
+    of the contract: numbers are floats, flags booleans, categories and tokens texts, what is absent is None.
+    """
+
+    def __init__(self, batch: OwnPayments, number: int) -> None:
+        self._batch = batch
+        self._number = number
+
+    def __getitem__(self, name: str) -> FieldText:
+        """Return a field's value.
+
+        Raises:
+            LookupError: there is no such field.
+        """
+        return self._batch.column(name)[self._number]
+
+    @property
+    def time_ms(self) -> int:
+        """When it occurred, in milliseconds of the Unix epoch."""
+        return int(self._batch.transactions.occurred_ms[self._number])
