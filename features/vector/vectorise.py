@@ -182,7 +182,9 @@ def vectorise(
                 found[at] = reader.values(rows[0])
         else:
             schedule = feature_set.schedules[kind]
-            _compute(plan, _Seen(observed.histories[kind], transactions.occurred_ms, payments.payment), schedule, found)
+            histories, own_ms = observed.histories[kind], transactions.occurred_ms
+            short = histories.short if histories.long else np.arange(len(own_ms))
+            _compute(plan, _Seen(histories, own_ms, payments.payment, short), schedule, found)
     for _, at in plans[Entity.DEVICE].groups if Entity.DEVICE in plans else ():
         found[at, observed.histories[Entity.DEVICE].positions == NOWHERE] = np.nan
     return found.T.take(feature_set.order, axis=1)
@@ -190,12 +192,12 @@ def vectorise(
 
 def _of_itself(aggregate: Computed, payments: OwnPayments) -> Floats:
     """Compute a feature of the transactions alone."""
-    if isinstance(aggregate, OwnValue):
-        return own_value(aggregate, payments.transactions)
+    if isinstance(aggregate, Aggregate):
+        return _CALENDAR[aggregate](payments.transactions)
     if isinstance(aggregate, Formula):
         return evaluate_alone(aggregate, payments)
-    assert isinstance(aggregate, Aggregate)  # noqa: S101 - a prediction has a history
-    return _CALENDAR[aggregate](payments.transactions)
+    assert isinstance(aggregate, OwnValue)  # noqa: S101 - a prediction has a history
+    return own_value(aggregate, payments.transactions)
 
 
 class _Plan(NamedTuple):
@@ -241,18 +243,14 @@ class _Seen(NamedTuple):
     histories: Histories
     own_ms: Ints
     payment: Callable[[int], OwnPayment]
-
-    @property
-    def short(self) -> Ints:
-        """The numbers of those whose history is short."""
-        return self.histories.short if self.histories.long else np.arange(len(self.own_ms))
+    short: Ints
+    """The numbers of those whose history is short."""
 
 
 def _compute(plan: _Plan, seen: _Seen, schedule: ResolutionSchedule, found: Floats) -> None:
     """Fill in the features of one kind of history: by the kernel where it can, else frame by frame."""
-    histories, own_ms, payment = seen
+    histories, own_ms, payment, short = seen
     kernel = None if schedule.allows_panes else KERNEL
-    short = seen.short
     if len(short):
         groups = plan.groups
         if kernel is not None:
@@ -273,8 +271,7 @@ def _short_by_kernel(
     found: Floats,
 ) -> None:
     """Fill in what the kernel computes of the short histories; numpy computes those that it leaves."""
-    histories, own_ms, payment = seen
-    short = seen.short
+    histories, own_ms, payment, short = seen
     left = _by_kernel(kernel, plan, spans_of(histories), own_ms, found, which=short if histories.long else None)
     if left.any():
         which = short[left]
@@ -302,7 +299,7 @@ def _compute_long(
     found: Floats,
 ) -> None:
     """Fill in the features of the transactions that see long histories."""
-    histories, own_ms, payment = seen
+    histories, own_ms, payment, _ = seen
     is_done = np.zeros(len(own_ms), np.bool_)
     spans = None if kernel is None else spans_of_long(histories)
     if kernel is not None and spans is not None:
