@@ -28,6 +28,7 @@ class Evidence:
     """All that the checks look at.
 
     `bounded` tells whether the brokers refuse timestamps far ahead, so that no payment may be refused for a clock.
+    `degrades` tells whether workers go on without Redis, so that a repeat may be decided again, marked as incomplete.
     `use` is what each worker's process used once it was well, and in the end. `diff` is what
     `score --topic --diff` printed, `audit` what `topics audit` did: its exit code and output, None if it is not there.
     `anomalies` are those that porcupine found in what readers of `scores` saw meanwhile,
@@ -40,6 +41,7 @@ class Evidence:
     fold: Fold
     verdicts: Sequence[Verdict]
     bounded: bool
+    degrades: bool = False
     use: Mapping[str, tuple[Use, Use]] = field(default_factory=dict)
     exits: Sequence[str] = ()
     unready: Sequence[str] = ()
@@ -112,11 +114,15 @@ def no_bad_record_is_decided(evidence: Evidence) -> Iterator[str]:
 
 
 def no_payment_is_decided_twice(evidence: Evidence) -> Iterator[str]:
-    """No offset has two valid scores, and no transaction of a card, on whichever log it was sent."""
+    """No offset has two valid scores, and no transaction of a card, on whichever log it was sent.
+
+    Except, where workers go on without Redis: a repeat that its card's history did not know is marked.
+    """
     by_place = Counter(score.place for score in evidence.fold.valid)
     by_payment: dict[tuple[str, str], list[Place]] = defaultdict(list)
-    for score in evidence.fold.valid:
-        by_payment[score.card_id, score.transaction_id].append(score.place)
+    for score in sorted(evidence.fold.valid, key=lambda score: (score.partition, score.at)):
+        if not (evidence.degrades and score.is_incomplete and score.payment in by_payment):
+            by_payment[score.payment].append(score.place)
     if twice := [place for place, count in by_place.items() if count > 1]:
         yield f"{len(twice)} offsets were decided twice: {', '.join(map(described, twice[:SHOWN]))}"
     if several := {name: places for (_, name), places in by_payment.items() if len(places) > 1}:

@@ -13,6 +13,8 @@ KIND_HEADER = "campaign-kind"
 BACKFILL_HEADER = "fraudstream-backfill"
 LETTERS_READ_HEADER = "letters-read"
 """The header of the first score after a claim: how far `dead-letters` was read."""
+INCOMPLETE = "history_incomplete"
+"""What a score says in `degraded` that was decided while its card's history was away."""
 TERM_BITS = 32
 
 Place = tuple[int, int, int]
@@ -49,7 +51,10 @@ class Record(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A score, and its place on `scores`; `letters_read` is absent but on the first one after a claim."""
+    """A score, and its place on `scores`; `letters_read` is absent but on the first one after a claim.
+
+    `is_incomplete`: decided while its card's history was away, so that a repeat is not known for one.
+    """
 
     partition: int
     at: int
@@ -62,10 +67,15 @@ class Score(NamedTuple):
     digest: str
     scored_at_ms: int
     letters_read: int | None = None
+    is_incomplete: bool = False
 
     @property
     def place(self) -> Place:
         return self.log, self.partition, self.offset
+
+    @property
+    def payment(self) -> tuple[str, str]:
+        return self.card_id, self.transaction_id
 
     @property
     def term(self) -> int:
@@ -141,6 +151,7 @@ def _score(record: Record) -> Score:
         digest=(fields["model"] or {}).get("digest", ""),
         scored_at_ms=milliseconds(fields["scored_at"]),
         letters_read=None if letters_read is None else int(letters_read),
+        is_incomplete=INCOMPLETE in fields["degraded"],
     )
 
 

@@ -122,6 +122,7 @@ def _check(world: World, unwell: list[str]) -> Result:
         folded,
         verdicts,
         world.plan.bounded,
+        degrades=world.plan.settings.get("REDIS_DOWN") == "degrade",
         use=_settled_use(world),
         exits=world.exits,
         unready=unwell,

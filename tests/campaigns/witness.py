@@ -1,8 +1,10 @@
 """Readers of `scores` that read along, and what they saw as a history of registers, one for each payment.
 
 A payment's decision is written once, between its publication and the first read that returns it; every later read
-returns it, too. One reader follows the other: each begins at the first score again, as a consumer does that is new, and
-every second one is the product's own. `tests/support/porcupine` judges the history, with nothing of ours in between.
+returns it, too. A decision that is marked as incomplete has a register of its own, since a repeat may be decided then:
+whether it may be there is another check's question. One reader follows the other: each begins at the first score again,
+as a consumer does that is new, and every second one is the product's own. `tests/support/porcupine` judges the history,
+with nothing of ours in between.
 """
 
 import json
@@ -18,7 +20,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from campaigns.facts import Record, scores_of
+from campaigns.facts import INCOMPLETE, Record, scores_of
 from campaigns.oracle import Reading
 from campaigns.traffic import QUIET, Payment
 from fraudstream_client.validity import ValidScores
@@ -43,18 +45,31 @@ class NoGoError(Exception):
 
 
 class Seen(NamedTuple):
-    """A valid score that a reader saw: its place on `scores`, and what it says."""
+    """A valid score that a reader saw: its place on `scores`, what it says, and whether it is marked as incomplete."""
 
     payment: Payment
     place: tuple[int, int]
     value: str
+    is_incomplete: bool = False
+
+    @property
+    def register(self) -> "Register":
+        place = "{}:{}".format(*self.place) if self.is_incomplete else ""
+        return Register(self.payment, place)
+
+
+class Register(NamedTuple):
+    """What a decision is written to: of a payment, or, marked as incomplete, of one place on `scores`."""
+
+    payment: Payment
+    place: str = ""
 
 
 class Operation(NamedTuple):
-    """An operation on the register of a payment, in nanoseconds of one clock."""
+    """An operation on a register, in nanoseconds of one clock."""
 
     client: str
-    payment: Payment
+    register: Register
     kind: str
     value: str
     call: int
@@ -66,26 +81,28 @@ class History:
 
     def __init__(self) -> None:
         self._operations: list[Operation] = []
-        self._written: dict[tuple[Payment, tuple[int, int]], int] = {}
+        self._written: dict[tuple[Register, tuple[int, int]], int] = {}
 
     def see(self, reader: str, began: int, seen: Seen, now: int) -> None:
         """Note a valid score: the first time at its place, it was written until now; after that, it was read."""
-        kind = "read" if (seen.payment, seen.place) in self._written else "write"
-        self._written.setdefault((seen.payment, seen.place), now)
-        self._operations.append(Operation(reader, seen.payment, kind, seen.value, began, now))
+        kind = "read" if (seen.register, seen.place) in self._written else "write"
+        self._written.setdefault((seen.register, seen.place), now)
+        self._operations.append(Operation(reader, seen.register, kind, seen.value, began, now))
 
-    def miss(self, reader: str, began: int, saw: Iterable[Payment], now: int) -> None:
+    def miss(self, reader: str, began: int, saw: Iterable[Register], now: int) -> None:
         """Note that a reader read all that there was and saw no decision of payments that others had seen before."""
-        earlier = {payment for (payment, _), at in self._written.items() if at < began}
+        earlier = {register for (register, _), at in self._written.items() if at < began}
         self._operations += [
-            Operation(reader, payment, "read", NOTHING, began, now) for payment in earlier.difference(saw)
+            Operation(reader, register, "read", NOTHING, began, now) for register in earlier.difference(saw)
         ]
 
     def lines(self, published: Mapping[Payment, int]) -> Iterator[str]:
         """Yield the operations as lines of JSON; a write began when its payment was first published."""
         for one in self._operations:
-            call = published.get(one.payment, 0) if one.kind == "write" else one.call
-            yield json.dumps(one._asdict() | {"payment": "/".join(one.payment), "call": call}) + "\n"
+            call = published.get(one.register.payment, 0) if one.kind == "write" else one.call
+            payment = "/".join(filter(None, (*one.register.payment, one.register.place)))
+            fields = {name: value for name, value in one._asdict().items() if name != "register"}
+            yield json.dumps(fields | {"payment": payment, "call": call}) + "\n"
 
 
 def opened_at(brokers: str, topic: str, positions: Mapping[int, int]) -> tuple[Consumer, dict[int, int]]:
@@ -113,7 +130,7 @@ class _Reader:
 
     def __init__(self, name: str, brokers: str, topic: str, *, ours: bool) -> None:
         self.name, self.began = name, time.monotonic_ns()
-        self.saw: set[Payment] = set()
+        self.saw: set[Register] = set()
         self._valid: ValidScores[Message] | None = ValidScores() if ours else None
         self._reading = Reading()
         self._consumer, self._ends = opened_at(brokers, topic, {})
@@ -130,13 +147,14 @@ class _Reader:
         if gone := [error for error in errors if error.code() in _GONE]:
             raise KafkaException(gone[0])
         seen = list(self._valid_of([message for message in messages if message.error() is None]))
-        self.saw.update(one.payment for one in seen)
+        self.saw.update(one.register for one in seen)
         return seen
 
     def _valid_of(self, messages: Sequence[Message]) -> Iterator[Seen]:
         if self._valid is not None:
             for message, score in self._valid.of(messages):
-                yield _seen((score.card_id, score.transaction_id), message, score.decision)
+                incomplete = INCOMPLETE in score.degraded
+                yield _seen((score.card_id, score.transaction_id), message, score.decision, incomplete=incomplete)
             return
         for message in messages:
             headers = {name: value or b"" for name, value in message.headers() or ()}
@@ -144,7 +162,7 @@ class _Reader:
             (score,) = scores_of([Record(0, *place, 0, message.key(), message.value(), headers)])
             if self._reading.next(score).is_valid:
                 decision = json.loads(message.value() or b"")["decision"]
-                yield _seen((score.card_id, score.transaction_id), message, decision)
+                yield _seen(score.payment, message, decision, incomplete=score.is_incomplete)
 
     @property
     def has_caught_up(self) -> bool:
@@ -155,10 +173,10 @@ class _Reader:
         self._consumer.close()
 
 
-def _seen(payment: Payment, message: Message, decision: str) -> Seen:
+def _seen(payment: Payment, message: Message, decision: str, *, incomplete: bool) -> Seen:
     place = message.partition() or 0, message.offset() or 0
     digest = blake2b(message.value() or b"", digest_size=4).hexdigest()
-    return Seen(payment, place, f"{decision} {digest} at {place[0]}:{place[1]}")
+    return Seen(payment, place, f"{decision} {digest} at {place[0]}:{place[1]}", incomplete)
 
 
 class Witness:

@@ -167,6 +167,14 @@ def test_a_payment_sent_again_on_a_new_log_may_not_be_decided_there() -> None:
     assert set(violations(evidence(records, scores))) == {"no_payment_is_decided_twice"}
 
 
+def test_a_repeat_may_be_decided_again_where_workers_go_on_without_redis_and_say_so() -> None:
+    repeated = [score(0), score(1, transaction_id="t-0", is_incomplete=True)]
+    assert violations(evidence(scores=repeated, degrades=True)) == {}
+    assert set(violations(evidence(scores=repeated))) == {"no_payment_is_decided_twice"}
+    unmarked = [score(0, is_incomplete=True), score(1, transaction_id="t-0")]
+    assert set(violations(evidence(scores=unmarked, degrades=True))) == {"no_payment_is_decided_twice"}
+
+
 def test_labels_that_were_accepted_as_lost_need_no_outcome() -> None:
     loss = Verdict("accept_loss", 1, 1, None, "labels", 0, log=0, up_to=1)
     assert violations(evidence(labels=[record(0, "label")], label_losses=[loss])) == {}

@@ -2,7 +2,7 @@
 
 import json
 
-from campaigns.witness import History, Seen
+from campaigns.witness import History, Register, Seen
 
 PAYMENT, OTHER = ("card", "t-1"), ("card", "t-2")
 DECIDED = Seen(PAYMENT, (0, 5), "approve 1a2b at 0:5")
@@ -37,3 +37,11 @@ def test_a_reader_that_misses_a_decision_which_was_seen_before_it_began_has_read
     history.miss("reader 2", 40, set(), 60)
     assert operations(history)[-1] == ("card/t-1", "read", "", 40, 60)
     assert len(operations(history)) == 3
+
+
+def test_a_decision_that_is_marked_as_incomplete_has_a_register_of_its_own() -> None:
+    history = History()
+    history.see("reader 1", 5, DECIDED, 30)
+    history.see("reader 1", 5, DECIDED._replace(place=(0, 9), is_incomplete=True), 31)
+    history.miss("reader 2", 40, {Register(PAYMENT)}, 60)
+    assert [payment for payment, *_ in operations(history)] == ["card/t-1", "card/t-1/0:9", "card/t-1/0:9"]
