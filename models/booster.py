@@ -36,6 +36,7 @@ _MAGNITUDES = np.array(
 )
 SPECIAL = np.concatenate((_MAGNITUDES, -_MAGNITUDES, [np.nan] * 4))
 """Zeros, denormals, LightGBM's zero threshold and its neighbours, the largest values, infinities and NaN."""
+_NO_CATEGORIES = np.array([-1.0, -0.5, 0.5, 2.0**31 - 1, 2.0**31, 2.0**32, 2.0**48, 2.0**53])
 
 
 @contextmanager
@@ -59,6 +60,7 @@ with _hidden("sklearn"):
     import lightgbm
 
 _MATRIX = 2
+_CATEGORY_LIMIT = 2.0**31
 log = logging.getLogger("fraudstream.trees")
 lightgbm.register_logger(logging.getLogger("fraudstream.lightgbm"))  # else it prints to standard output
 
@@ -79,6 +81,7 @@ class Booster:
             raise DamagedArtifactError(f"model.txt: {error}") from error
         self.width = len(feature_names)
         self._categories = categories
+        self._by_category = sorted(set().union(*(tree.category_features for tree in trees)))
         self._forest = self._proven(trees)
 
     @property
@@ -112,7 +115,9 @@ class Booster:
         return self._forest.margins(matrix)
 
     def _by_lightgbm(self, matrix: Floats) -> Floats:
-        return self._predicted(matrix, raw_score=True) if len(matrix) else self._checked(matrix)[:, 0]
+        if not len(matrix):
+            return self._checked(matrix)[:, 0]
+        return self._predicted(without_odd_categories(matrix, self._by_category), raw_score=True)
 
     def contributions(self, matrix: Floats) -> Floats:
         """Return what each feature adds to each row's raw margin, of shape (n, width + 1); the last column is the base.
@@ -127,7 +132,8 @@ class Booster:
         """
         if not len(matrix):
             return np.empty((0, self._checked(matrix).shape[1] + 1))
-        return self._predicted(self._categories.as_numbers(self._checked(matrix)), pred_contrib=True)
+        numbers = self._categories.as_numbers(self._checked(matrix))
+        return self._predicted(without_odd_categories(numbers, self._by_category), pred_contrib=True)
 
     def _checked(self, matrix: Floats) -> Floats:
         if matrix.ndim != _MATRIX or matrix.shape[1] != self.width:
@@ -146,6 +152,21 @@ class Booster:
         gains = np.asarray(self._trees.feature_importance("gain"), dtype=np.float64)
         total = gains.sum()
         return gains / total if total else gains
+
+
+def without_odd_categories(matrix: Floats, columns: Sequence[int]) -> Floats:
+    """Return a matrix with NaN for what is no category in some columns: negatives, fractions, values from 2^31 on.
+
+    LightGBM cuts a value to an integer of 32 bits before it looks it up, which is undefined for large ones.
+    """
+    if not columns:
+        return matrix
+    found = np.array(matrix)
+    values = found[:, columns]
+    sound = (values >= 0) & (values < _CATEGORY_LIMIT) & (values == np.floor(values))
+    sound = (values >= 0) & (values < _CATEGORY_LIMIT) & (values == np.floor(values))
+    found[:, columns] = np.where(sound, values, np.nan)
+    return found
 
 
 class _Rows(lightgbm.Sequence):
@@ -171,7 +192,7 @@ class FitRows(NamedTuple):
     """Rows to train on or to watch: a matrix, possibly memory-mapped, the indices of the rows, and a label for each.
 
     The matrix is read in blocks. A label is 0 or 1, or what another objective than `binary` learns, such as a teacher's
-    score. `categories` are the columns whose numbers are learned in place of codes.
+    score. `categories` are the columns whose numbers are learned in place of codes, by splits that name sets of them.
     """
 
     matrix: Floats
@@ -182,7 +203,11 @@ class FitRows(NamedTuple):
     def dataset(self, parameters: Mapping[str, Any], **more: Any) -> lightgbm.Dataset:  # noqa: ANN401 - of LightGBM
         """Return the rows as LightGBM reads them."""
         rows = _Rows(self.matrix, self.chosen, self.categories)
-        return lightgbm.Dataset(rows, label=self.labels, params=dict(parameters), free_raw_data=True, **more)
+        columns = [column.at for column in self.categories.columns]
+        used = dict(parameters)
+        return lightgbm.Dataset(
+            rows, label=self.labels, params=used, categorical_feature=columns, free_raw_data=True, **more
+        )
 
 
 class Watch(NamedTuple):
@@ -271,7 +296,7 @@ def text_of(trees: lightgbm.Booster, most: int = -1) -> str:
 
 
 def edge_rows(forest: Forest, count: int, random: np.random.Generator) -> Floats:
-    """Return rows of shape (count, width): thresholds, their neighbours by one bit, and special values.
+    """Return rows of shape (count, width): thresholds, categories, their neighbours, and special values.
 
     The first rows are NaN, 0 and the infinities throughout.
     """
@@ -280,6 +305,9 @@ def edge_rows(forest: Forest, count: int, random: np.random.Generator) -> Floats
         with np.errstate(over="ignore", under="ignore"):
             above, below = np.nextafter(thresholds, np.inf), np.nextafter(thresholds, -np.inf)
         rows[:, place] = random.choice(np.concatenate((thresholds, above, below, SPECIAL)), count)
+    for place, categories in forest.categories():
+        near = np.concatenate((categories - 1, categories + 1, categories + 0.5, -categories, categories + 2.0**32))
+        rows[:, place] = random.choice(np.concatenate((categories, categories, near, _NO_CATEGORIES, SPECIAL)), count)
     whole = np.array([np.nan, 0.0, np.inf, -np.inf])[:count]
     rows[: len(whole)] = whole[:, np.newaxis]
     return rows

@@ -1,12 +1,14 @@
 """Validate a model's text before it is given to LightGBM.
 
 LightGBM trusts its input: a wrong size, a child index out of range or a cycle among the nodes crashes the process or
-hangs it. So the layout is checked first; only binary models of plain numeric trees pass.
+hangs it. So the layout is checked first; only binary models pass, of trees that split by a threshold or by a set of
+categories.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from models.errors import DamagedArtifactError
@@ -23,8 +25,13 @@ _FIXED = {
 _HEADER = (*_FIXED, "max_feature_idx", "feature_names", "feature_infos", "tree_sizes")
 MOST_LEAVES, MOST_SPLITS_DEEP = 16_384, 256
 """Of a tree: explanations take time and memory by the square of its depth, and recurse. Trained trees have a tenth."""
-_LARGEST_INT = 2**31 - 1
+CATEGORICAL = 1
+"""The bit of LightGBM's decision types of a split by categories."""
+MOST_CATEGORY_WORDS = 2**16
+"""Of a split's set: categories below 2,097,152."""
+_LARGEST_INT, _LARGEST_WORD = 2**31 - 1, 2**32 - 1
 _DECISIONS = frozenset({0, 2, 4, 6, 8, 10})  # numeric (bit 0 clear), default left or right, three kinds of missing
+_BY_CATEGORY = frozenset({1, 5, 9})  # no default: what is in no set, and NaN, goes right
 _ALL_BUT_NAN = ("threshold", "inf")  # a split between present and missing values
 _NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
 
@@ -34,18 +41,20 @@ _RANGES = re.compile(r"^feature_infos=.*$", re.MULTILINE)
 
 
 class _Line(NamedTuple):
-    """One line of a tree: how many numbers it has for n leaves, and whether they are integers."""
+    """One line of a tree: how many numbers it has for n leaves, and whether they are integers, up to which."""
 
     name: str
     length: Callable[[int], int]
     whole: bool
+    largest: int = _LARGEST_INT
 
 
 class Tree(NamedTuple):
-    """A tree of numeric splits, as LightGBM's text has it: whole numbers, as floats, but for thresholds and leaves.
+    """A tree as LightGBM's text has it: whole numbers, as floats, but for thresholds and leaves.
 
     A child from 0 on is a split of the tree; -1 is its first leaf, -2 the second. The root is split 0, without splits
-    the only leaf. A decision is LightGBM's `decision_type`.
+    the only leaf. A decision is LightGBM's `decision_type`. The threshold of a split by categories is the place of its
+    set among `sets`: categories that go left, ascending.
     """
 
     features: list[float]
@@ -54,6 +63,13 @@ class Tree(NamedTuple):
     left: list[float]
     right: list[float]
     leaves: list[float]
+    sets: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def category_features(self) -> set[int]:
+        """The features that splits by categories use."""
+        pairs = zip(self.features, self.decisions, strict=True)
+        return {int(feature) for feature, decision in pairs if int(decision) & CATEGORICAL}
 
 
 def _one(_leaves: int) -> int:
@@ -88,6 +104,8 @@ _TREE = (
 )
 
 
+_BOUNDARIES, _WORDS = "cat_boundaries", "cat_threshold"
+_BEFORE_CATEGORIES = len(_TREE) - 2
 _READ = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value")
 """The lines that a `Tree` has, in its order."""
 
@@ -164,36 +182,77 @@ def _blocks(trees: str, sizes: list[str]) -> Iterator[str]:
 
 
 def _checked_tree(tree: dict[str, str], width: int) -> Tree:
-    if tuple(tree) != tuple(line.name for line in _TREE):
-        raise ValueError("a tree does not have the fields of a tree of numeric splits")
-    leaves = _numbers("num_leaves", tree["num_leaves"], whole=True)
+    lines = _lines(tree)
+    if tuple(tree) != tuple(line.name for line in lines):
+        raise ValueError("a tree does not have the fields of a tree")
+    leaves = _numbers(_TREE[0], tree["num_leaves"])
     if len(leaves) != 1 or not 1 <= leaves[0] <= MOST_LEAVES:
         raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}, not 1 to {MOST_LEAVES}")
-    columns = {line.name: _column(line, tree[line.name], int(leaves[0])) for line in _TREE}
-    if columns["num_cat"] != [0] or columns["is_linear"] != [0]:
-        raise ValueError("a tree has categorical splits or linear leaves; their results differ between machines")
+    columns = {line.name: _column(line, tree[line.name], int(leaves[0])) for line in lines}
+    if columns["is_linear"] != [0]:
+        raise ValueError("a tree has linear leaves; their results differ between machines")
+    if columns["num_cat"] != [0] and _WORDS not in columns:
+        raise ValueError(f"a tree with splits by categories has no {_BOUNDARIES} and {_WORDS}")
+    sets = _sets(columns) if _WORDS in columns else ()
     if len(columns["leaf_value"]) > 1:
         _check_splits(columns, len(columns["leaf_value"]), width)
-    return Tree(*(columns[name] for name in _READ))
+        _check_sets(columns, len(sets))
+    return Tree(*(columns[name] for name in _READ), sets)
+
+
+def _lines(tree: dict[str, str]) -> tuple[_Line, ...]:
+    """Return the lines that a tree has; one that splits by categories has two more."""
+    if tree.get("num_cat") == "0" or _WORDS not in tree:
+        return _TREE
+    sets, words = (tree[name].count(" ") for name in (_BOUNDARIES, _WORDS)) if _BOUNDARIES in tree else (0, 0)
+    return (
+        *_TREE[:_BEFORE_CATEGORIES],
+        _Line(_BOUNDARIES, lambda _: sets + 1, whole=True),
+        _Line(_WORDS, lambda _: words + 1, whole=True, largest=_LARGEST_WORD),
+        *_TREE[_BEFORE_CATEGORIES:],
+    )
+
+
+def _sets(columns: dict[str, list[float]]) -> tuple[tuple[int, ...], ...]:
+    """Return the sets of categories, which LightGBM writes as bits, in words of 32."""
+    bounds, words = (list(map(int, columns[name])) for name in (_BOUNDARIES, _WORDS))
+    sizes = [end - begin for begin, end in pairwise(bounds)]
+    if columns["num_cat"] != [len(sizes)] or bounds[0] != 0 or bounds[-1] != len(words) or min(sizes) < 1:
+        raise ValueError(f"{_BOUNDARIES} does not divide {_WORDS} into num_cat sets")
+    if min(words) < 0:
+        raise ValueError(f"{_WORDS} holds a number that is below 0")
+    if max(sizes) > MOST_CATEGORY_WORDS:
+        raise ValueError(
+            f"a split knows the category {32 * (max(sizes) - 1):,} or one above, {32 * MOST_CATEGORY_WORDS:,} is too "
+            "much: number the categories from 0 on"
+        )
+    found = tuple(
+        tuple(32 * at + bit for at, word in enumerate(words[begin:end]) for bit in range(32) if word >> bit & 1)
+        for begin, end in pairwise(bounds)
+    )
+    if not all(found):
+        raise ValueError("the set of a split by categories is empty")
+    return found
 
 
 def _column(line: _Line, text: str, leaves: int) -> list[float]:
-    values = _numbers(line.name, text, whole=line.whole)
+    values = _numbers(line, text)
     omitted = leaves == 1 and not values and line.name != "leaf_value"  # LightGBM leaves these lines of one leaf empty
     if len(values) != line.length(leaves) and not omitted:
         raise ValueError(f"{line.name} does not have {line.length(leaves)} entries")
     return values
 
 
-def _numbers(name: str, text: str, *, whole: bool) -> list[float]:
+def _numbers(line: _Line, text: str) -> list[float]:
     """Parse numbers separated by single spaces, as LightGBM writes them; integers must fit into 32 bits."""
-    words = text.split(" ") if text else []
+    name, words = line.name, text.split(" ") if text else []
     if not all(_NUMBER.fullmatch(word) or (name, word) == _ALL_BUT_NAN for word in words):
         raise ValueError(f"{name} holds a value that is not a number")
     values = [float(word) for word in words]
     if name != "threshold" and not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} holds a number that is not finite")
-    if whole and not all(word.removeprefix("-").isdecimal() and abs(float(word)) <= _LARGEST_INT for word in words):
+    most = line.largest
+    if line.whole and not all(word.removeprefix("-").isdecimal() and abs(float(word)) <= most for word in words):
         raise ValueError(f"{name} holds a number that is not a 32-bit integer")
     return values
 
@@ -201,8 +260,8 @@ def _numbers(name: str, text: str, *, whole: bool) -> list[float]:
 def _check_splits(columns: dict[str, list[float]], leaves: int, width: int) -> None:
     if not all(0 <= feature < width for feature in columns["split_feature"]):
         raise ValueError("a split uses a feature that does not exist")
-    if not all(decision in _DECISIONS for decision in columns["decision_type"]):
-        raise ValueError("a split is categorical or of an unknown type")
+    if not all(decision in _DECISIONS | _BY_CATEGORY for decision in columns["decision_type"]):
+        raise ValueError("a split is of an unknown type")
     left, right = columns["left_child"], columns["right_child"]
     # Every leaf (-1 downwards) and every split except the root has one parent, and parents come first: it is a tree.
     if sorted(left + right) != [*range(-leaves, 0), *range(1, leaves - 1)]:
@@ -211,6 +270,12 @@ def _check_splits(columns: dict[str, list[float]], leaves: int, width: int) -> N
         raise ValueError("a node comes before its parent")
     if (deepest := _depth(left, right)) > MOST_SPLITS_DEEP:
         raise ValueError(f"a tree has {deepest} splits on the way to a leaf, more than {MOST_SPLITS_DEEP}")
+
+
+def _check_sets(columns: dict[str, list[float]], sets: int) -> None:
+    pairs = zip(columns["decision_type"], columns["threshold"], strict=True)
+    if not all(0 <= place < sets and place.is_integer() for decision, place in pairs if decision in _BY_CATEGORY):
+        raise ValueError("a split by categories has no set")
 
 
 def _depth(left: list[float], right: list[float]) -> int:

@@ -3,6 +3,7 @@
 LightGBM's own answer depends on three things beside `value <= threshold`: a value whose magnitude is at most
 `ZERO_THRESHOLD` is taken for 0; a split that knows no missing values takes NaN for 0; and a split that does sends NaN,
 or NaN and 0, to the side that it names. So each feature has a column of ranks for each way in which its splits do that.
+A split by categories looks a whole number up in a set, and sends all else to the right.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.model_text import Tree
+from models.model_text import CATEGORICAL, Tree
 from models.policy import Floats
 
 Ints = NDArray[np.int64]
@@ -24,12 +25,15 @@ ZERO_THRESHOLD = float(np.float32(1e-35))
 """LightGBM's `kZeroThreshold`."""
 MOST_LEAVES, MOST_COLUMNS, MOST_THRESHOLDS = 128, 256, 65_534
 """Of a tree, of all features, and of a feature: what a node of the kernel can count."""
+MOST_SETS, MOST_KNOWN = 65_535, 65_534
+"""Of a feature: sets of its splits, and categories in them."""
 LANES = 8
 """Rows that the kernel takes at a time; what remains of a batch it takes one by one."""
 _ALWAYS_RIGHT, _LEAF = 65_535, 65_535
 _DEFAULT_LEFT, _MISSING_SHIFT = 2, 2
 _MISSING_IS_ZERO, _MISSING_IS_NAN = 1, 2
 _KINDS = 16  # of LightGBM's decision types
+_WORD = 32
 _NODE = np.dtype([("rank", np.uint16), ("column", np.uint8), ("left", np.uint8)])
 
 
@@ -68,6 +72,48 @@ def _joined(trees: Sequence[Tree], name: str) -> Floats:
     return np.fromiter(chain.from_iterable(getattr(tree, name) for tree in trees), np.float64)
 
 
+class _Sets(NamedTuple):
+    """The sets of categories that splits look values up in."""
+
+    features: Ints
+    """Place, first category, categories, first word of set 0 and words of a set of each feature: shape (k, 5)."""
+    known: Floats
+    """The categories of each feature's sets, ascending."""
+    bits: NDArray[np.uint32]
+    """Of each set, a bit for the place of each category among those of its feature, and one for all others."""
+    rank: Ints
+    """Of each split that looks a value up, the number of its set among those of its feature."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the kernel can count all sets and categories."""
+        return len(self.known) <= MOST_KNOWN and self.rank.max(initial=0) < MOST_SETS
+
+
+def _gathered(trees: Sequence[Tree], splits: _Splits, by_category: Ints) -> _Sets:
+    """Gather the sets of some splits by their features, equal ones once."""
+    sets: dict[int, dict[tuple[int, ...], int]] = {}
+    rank = np.empty(len(by_category), np.int64)
+    for at, split in enumerate(by_category.tolist()):
+        found = trees[splits.tree[split]].sets[int(splits.threshold[split])]
+        of_feature = sets.setdefault(int(splits.feature[split]), {})
+        rank[at] = of_feature.setdefault(found, len(of_feature))
+    features, known, bits = list[tuple[int, ...]](), [np.empty(0)], [np.empty(0, np.uint32)]
+    for feature in sorted(sets):
+        categories = np.unique([one for found in sets[feature] for one in found])
+        words = len(categories) // _WORD + 1
+        matrix = np.zeros((len(sets[feature]), words * _WORD), np.uint8)
+        for number, found in enumerate(sets[feature]):
+            matrix[number, np.searchsorted(categories, found)] = 1
+        features.append((feature, sum(map(len, known)), len(categories), sum(map(len, bits)), words))
+        known.append(categories.astype(np.float64))
+        bits.append(np.packbits(matrix, axis=1, bitorder="little").view("<u4").astype(np.uint32).ravel())
+    return _Sets(np.array(features, np.int64).reshape(-1, 5), np.concatenate(known), np.concatenate(bits), rank)
+
+
+_NO_SETS = _Sets(np.empty((0, 5), np.int64), np.empty(0), np.empty(0, np.uint32), np.empty(0, np.int64))
+
+
 class _Ranks(NamedTuple):
     """What a row's values become, and what splits compare that with."""
 
@@ -80,14 +126,33 @@ class _Ranks(NamedTuple):
     column: Ints
     rank: Ints
     """Of each split, of shape (splits,)."""
+    sets: _Sets
+
+    @property
+    def first_category(self) -> int:
+        """The first column of categories; the one before it is of thresholds, or of nothing."""
+        return max(1, len(self.zeros))
 
     @property
     def fits(self) -> bool:
-        """Whether the kernel can count all columns and thresholds."""
-        return len(self.zeros) <= MOST_COLUMNS and self.features[:, 2].max(initial=0) <= MOST_THRESHOLDS
+        """Whether the kernel can count all columns, thresholds and sets."""
+        columns = self.first_category + len(self.sets.features)
+        return columns <= MOST_COLUMNS and self.features[:, 2].max(initial=0) <= MOST_THRESHOLDS and self.sets.fits
 
 
-def _ranked(splits: _Splits) -> _Ranks:
+def _ranked(trees: Sequence[Tree], splits: _Splits) -> _Ranks:
+    categorical = splits.decision & CATEGORICAL > 0
+    by_threshold, by_category = np.flatnonzero(~categorical), np.flatnonzero(categorical)
+    found = _ranked_by_thresholds(_Splits(*(column[by_threshold] for column in splits)))
+    sets = _gathered(trees, splits, by_category)
+    column, rank = np.empty(len(categorical), np.int64), np.empty(len(categorical), np.int64)
+    column[by_threshold], rank[by_threshold] = found.column, found.rank
+    column[by_category] = found.first_category + np.searchsorted(sets.features[:, 0], splits.feature[by_category])
+    rank[by_category] = sets.rank
+    return found._replace(column=column, rank=rank, sets=sets)
+
+
+def _ranked_by_thresholds(splits: _Splits) -> _Ranks:
     blind = splits.decision >> _MISSING_SHIFT == 0  # to missing values: where its default leads has no effect
     keys, column = np.unique(splits.feature * _KINDS + np.where(blind, 0, splits.decision), return_inverse=True)
     used = np.unique(splits.feature)
@@ -110,6 +175,7 @@ def _ranked(splits: _Splits) -> _Ranks:
         nans=np.where(missing == 0, of_zero, default).astype(np.uint16),
         column=column,
         rank=rank,
+        sets=_NO_SETS,
     )
 
 
@@ -158,9 +224,10 @@ def _depths(splits: _Splits, first_split: Ints) -> Ints:
 
 class _Layout(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("trees", "width", "feature_count")),
+        *((name, ctypes.c_int64) for name in ("trees", "width", "feature_count", "category_count", "first_category")),
         *((name, ctypes.c_void_p) for name in ("features", "thresholds", "zeros", "nans")),
         *((name, ctypes.c_void_p) for name in ("nodes", "roots", "depths", "values")),
+        *((name, ctypes.c_void_p) for name in ("categories", "known", "bits")),
         ("zero", ctypes.c_double),
     )
 
@@ -176,8 +243,12 @@ class Forest:
             trees=len(nodes.roots),
             width=width,
             feature_count=len(ranks.features),
+            category_count=len(ranks.sets.features),
+            first_category=ranks.first_category,
             **{name: getattr(ranks, name).ctypes.data for name in ("features", "thresholds", "zeros", "nans")},
             **{name: getattr(nodes, name).ctypes.data for name in ("nodes", "roots", "depths", "values")},
+            **{name: getattr(ranks.sets, name).ctypes.data for name in ("known", "bits")},
+            categories=ranks.sets.features.ctypes.data,
             zero=ZERO_THRESHOLD,
         )
         self._at = ctypes.addressof(self._layout)
@@ -191,16 +262,21 @@ class Forest:
         return margins
 
     def thresholds(self) -> Iterator[tuple[int, Floats]]:
-        """Yield the place of each feature that splits use, and its thresholds, which rise."""
+        """Yield the place of each feature that splits by thresholds use, and its thresholds, which rise."""
         for place, first, count, *_ in self._ranks.features.tolist():
             yield place, self._ranks.thresholds[first : first + count]
+
+    def categories(self) -> Iterator[tuple[int, Floats]]:
+        """Yield the place of each feature that splits by categories use, and the categories in their sets."""
+        for place, first, count, *_ in self._ranks.sets.features.tolist():
+            yield place, self._ranks.sets.known[first : first + count]
 
 
 class TreeKernel:
     """The library."""
 
     def __init__(self, library: Path) -> None:
-        self.function = ctypes.CDLL(str(library)).tree_margins
+        self.function = ctypes.CDLL(str(library)).forest_margins
         self.function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self.function.restype = None
 
@@ -209,7 +285,7 @@ class TreeKernel:
         if not trees or max(len(tree.leaves) for tree in trees) > MOST_LEAVES:
             return None
         splits = _Splits.of(trees)
-        ranks = _ranked(splits)
+        ranks = _ranked(trees, splits)
         return Forest(self, ranks, _laid_out(trees, splits, ranks), width) if ranks.fits else None
 
 

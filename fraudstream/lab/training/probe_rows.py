@@ -1,7 +1,8 @@
 """Invents the rows by which a machine shows that it scores to the bit: an artifact's other probes.
 
 They follow from the trees and from the reference of the manifest alone, so they tell nothing that these do not: between
-the thresholds and deciles of a feature lies its roundest number, and each row takes one of these of each feature. The
+the thresholds and deciles of a feature lies its roundest number, and each row takes one of these of each feature; of
+one that is split by categories, one of those that the splits know, or another. The
 first rows spread over all deciles and undefined values; each of the others goes the ways in the trees that none before
 it went, as many at once as agree with each other.
 """
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.model_text import Tree, check_model_text
+from models.model_text import CATEGORICAL, Tree, check_model_text
 from models.policy import Floats
 from models.training_reference import QuantityReference, TrainingReference, bins_of
 from models.tree_kernel import ZERO_THRESHOLD
@@ -69,11 +70,18 @@ def invented_rows(text: str, names: tuple[str, ...], reference: TrainingReferenc
     """
     trees = _first(check_model_text(text, names))
     thresholds: list[list[float]] = [[] for _ in names]
+    known: list[set[int]] = [set() for _ in names]
     for tree in trees:
-        for feature, threshold in zip(tree.features, tree.thresholds, strict=True):
-            thresholds[int(feature)].append(threshold)
+        for feature, threshold, decision in zip(tree.features, tree.thresholds, tree.decisions, strict=True):
+            if int(decision) & CATEGORICAL:
+                known[int(feature)].update(tree.sets[int(threshold)])
+            else:
+                thresholds[int(feature)].append(threshold)
     quantities = reference.features if reference is not None and reference.features else (None,) * len(names)
-    choices = [_choice(cuts, quantity) for cuts, quantity in zip(thresholds, quantities, strict=True)]
+    choices = [
+        _category_choice(sorted(categories), quantity) if categories else _choice(cuts, quantity)
+        for cuts, categories, quantity in zip(thresholds, known, quantities, strict=True)
+    ]
     picked = _Rows(choices, _splits(trees, choices), np.random.default_rng(SEED)).picked()
     return np.array([[choice.values[at] for choice, at in zip(choices, row, strict=True)] for row in picked])
 
@@ -85,17 +93,30 @@ def _first(trees: Sequence[Tree]) -> list[Tree]:
 
 def _choice(thresholds: Sequence[float], quantity: QuantityReference | None) -> _ValueChoice:
     """Return a number between each two of the thresholds and deciles of a feature, and NaN if it can be undefined."""
-    edges = () if quantity is None else quantity.edges
+    edges = _edges(quantity)
     cuts = np.unique([cut for cut in (*thresholds, *edges) if np.isfinite(cut) and abs(cut) > 2 * ZERO_THRESHOLD])
     if len(cuts) > _MOST_CUTS:
         cuts = cuts[np.linspace(0, len(cuts) - 1, _MOST_CUTS).astype(int)]
     zeros = [0.0] if any(abs(cut) <= 2 * ZERO_THRESHOLD for cut in (*thresholds, *edges)) else []
     bounds = sorted({-np.inf, *cuts.tolist(), *zeros, np.inf})
-    values = [roundest(low, high) for low, high in pairwise(bounds)]
-    if quantity is None or quantity.workdays[-1] + quantity.weekends[-1]:
-        values.append(np.nan)
-    found = np.array(values)
-    return _ValueChoice(found, bins_of(found, edges))
+    return _as_choice([roundest(low, high) for low, high in pairwise(bounds)], quantity)
+
+
+def _category_choice(categories: Sequence[int], quantity: QuantityReference | None) -> _ValueChoice:
+    """Return categories that splits know, the first number that none of them knows, and NaN as above."""
+    places = np.unique(np.linspace(0, len(categories) - 1, min(_MOST_CUTS, len(categories))).astype(int))
+    other = next(number for number, one in enumerate((*categories, None)) if number != one)
+    return _as_choice(sorted({other, *(categories[place] for place in places.tolist())}), quantity)
+
+
+def _as_choice(values: Sequence[float], quantity: QuantityReference | None) -> _ValueChoice:
+    undefined = quantity is None or quantity.workdays[-1] + quantity.weekends[-1] > 0
+    found = np.array([*values, np.nan] if undefined else values, np.float64)
+    return _ValueChoice(found, bins_of(found, _edges(quantity)))
+
+
+def _edges(quantity: QuantityReference | None) -> Sequence[float]:
+    return () if quantity is None else quantity.edges
 
 
 def roundest(low: float, high: float) -> float:
@@ -140,11 +161,20 @@ def _splits(trees: Sequence[Tree], choices: Sequence[_ValueChoice]) -> _Splits:
     features = [int(feature) for tree in trees for feature in tree.features]
     thresholds = np.array([threshold for tree in trees for threshold in tree.thresholds], np.float64)
     decisions = np.array([decision for tree in trees for decision in tree.decisions], np.int64)
+    sets = [
+        tree.sets[int(threshold)] if int(decision) & CATEGORICAL else None
+        for tree in trees
+        for threshold, decision in zip(tree.thresholds, tree.decisions, strict=True)
+    ]
     left = [0] * len(features)
     numbers = np.array(features, np.int64)
     for feature in set(features):
         where = np.flatnonzero(numbers == feature)
-        goes = _goes_left(choices[feature].values, thresholds[where], decisions[where])
+        values = choices[feature].values
+        goes = _goes_left(values, thresholds[where], decisions[where])
+        for row, split in enumerate(where.tolist()):
+            if (known := sets[split]) is not None:
+                goes[row] = np.isin(values, known)
         packed = np.packbits(goes, axis=1, bitorder="little")
         for split, bits in zip(where.tolist(), packed, strict=True):
             left[split] = int.from_bytes(bits.tobytes(), "little")

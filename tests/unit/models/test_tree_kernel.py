@@ -15,7 +15,6 @@ from models import tree_kernel
 from models.artifact import same_bits
 from models.booster import SPECIAL, Booster, agrees, edge_rows, text_of
 from models.calibration import Calibrator
-from models.errors import DamagedArtifactError
 from models.model_text import Tree, check_model_text
 from models.tree_kernel import KERNEL, LANES, LIBRARY, Forest, open_kernel
 from support.acceptance import sized
@@ -165,14 +164,6 @@ def test_trees_too_large_for_the_kernel_are_scored_by_lightgbm(monkeypatch: pyte
         with monkeypatch.context() as lowered:
             lowered.setattr(tree_kernel, limit, most)
             assert not Booster(trained(), NAMES).compiled, limit
-
-
-def test_a_categorical_split_is_no_model_of_ours_at_all() -> None:
-    matrix, labels = training_rows()
-    data = lightgbm.Dataset(matrix[:, :2], labels, feature_name=["a", "b"], categorical_feature=["b"])
-    text = text_of(lightgbm.train(BASE, data, 5))
-    with pytest.raises(DamagedArtifactError, match="tree of numeric splits"):
-        Booster(text, ("a", "b"))
 
 
 @needs_kernel
