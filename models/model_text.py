@@ -7,8 +7,9 @@ categories.
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+import struct
+from collections.abc import Callable, Collection, Iterator
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from models.errors import DamagedArtifactError
@@ -71,6 +72,12 @@ class Tree(NamedTuple):
         pairs = zip(self.features, self.decisions, strict=True)
         return {int(feature) for feature, decision in pairs if int(decision) & CATEGORICAL}
 
+    @property
+    def sets_of_splits(self) -> list[tuple[int, ...]]:
+        """The set of each split; of one by a threshold nothing."""
+        pairs = zip(self.thresholds, self.decisions, strict=True)
+        return [self.sets[int(place)] if int(decision) & CATEGORICAL else () for place, decision in pairs]
+
 
 def _one(_leaves: int) -> int:
     return 1
@@ -105,6 +112,7 @@ _TREE = (
 
 
 _BOUNDARIES, _WORDS = "cat_boundaries", "cat_threshold"
+_WORD_BYTES = 4
 _BEFORE_CATEGORIES = len(_TREE) - 2
 _READ = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value")
 """The lines that a `Tree` has, in its order."""
@@ -142,6 +150,36 @@ def as_binary(text: str) -> str:
     The objective only says how LightGBM turns margins into outputs, which nothing here asks it to do.
     """
     return _OBJECTIVE.sub(f"objective={_FIXED['objective']}", text, count=1)
+
+
+def with_categories_moved(text: str, features: Collection[int], by: int) -> str:
+    """Return the text of a model whose splits by categories of some features know each category as `by` more.
+
+    The text is one that `check_model_text` accepts.
+    """
+    head, _, rest = text.partition("\n\n")
+    *blocks, end = re.split(r"(?=^Tree=|^end of trees)", rest, flags=re.MULTILINE)[1:]
+    moved = [_with_sets_moved(block, features, by) for block in blocks]
+    sizes = " ".join(str(len(block)) for block in moved)
+    return "\n\n".join((re.sub(r"(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", head), "".join((*moved, end))))
+
+
+def _with_sets_moved(block: str, features: Collection[int], by: int) -> str:
+    lines = dict(line.split("=", 1) for line in block.rstrip("\n").split("\n"))
+    if _WORDS not in lines:
+        return block
+    splits = zip(*(lines[name].split(" ") for name in ("split_feature", "decision_type", "threshold")), strict=True)
+    places = {int(place) for feature, kind, place in splits if int(kind) & CATEGORICAL and int(feature) in features}
+    bounds, given = (list(map(int, lines[name].split(" "))) for name in (_BOUNDARIES, _WORDS))
+    moved = list[bytes]()
+    for place, (begin, end) in enumerate(pairwise(bounds)):
+        found = b"".join(word.to_bytes(_WORD_BYTES, "little") for word in given[begin:end])
+        bits = int.from_bytes(found, "little") << by * (place in places)
+        moved.append(bits.to_bytes(-(-bits.bit_length() // (8 * _WORD_BYTES)) * _WORD_BYTES, "little"))
+    ends = [0, *accumulate(len(found) // _WORD_BYTES for found in moved)]
+    words = (one for (one,) in struct.iter_unpack("<I", b"".join(moved)))
+    lines |= {_BOUNDARIES: " ".join(map(str, ends)), _WORDS: " ".join(map(str, words))}
+    return "\n".join(f"{name}={value}" for name, value in lines.items()) + "\n\n\n"
 
 
 def _pairs(block: str) -> dict[str, str]:
@@ -197,7 +235,8 @@ def _checked_tree(tree: dict[str, str], width: int) -> Tree:
     if len(columns["leaf_value"]) > 1:
         _check_splits(columns, len(columns["leaf_value"]), width)
         _check_sets(columns, len(sets))
-    return Tree(*(columns[name] for name in _READ), sets)
+    features, thresholds, decisions, left, right, leaf_values = (columns[name] for name in _READ)
+    return Tree(features, thresholds, decisions, left, right, leaf_values, sets)
 
 
 def _lines(tree: dict[str, str]) -> tuple[_Line, ...]:

@@ -143,7 +143,7 @@ class _Ranks(NamedTuple):
 def _ranked(trees: Sequence[Tree], splits: _Splits) -> _Ranks:
     categorical = splits.decision & CATEGORICAL > 0
     by_threshold, by_category = np.flatnonzero(~categorical), np.flatnonzero(categorical)
-    found = _ranked_by_thresholds(_Splits(*(column[by_threshold] for column in splits)))
+    found = _ranked_by_thresholds(splits._replace(**{name: at[by_threshold] for name, at in splits._asdict().items()}))
     sets = _gathered(trees, splits, by_category)
     column, rank = np.empty(len(categorical), np.int64), np.empty(len(categorical), np.int64)
     column[by_threshold], rank[by_threshold] = found.column, found.rank

@@ -14,7 +14,7 @@ from fraudstream.lab.training.assembly import MadeTrees, margins
 from fraudstream.lab.training.calibrators import choose_calibration
 from fraudstream.lab.training.policy import decision_codes
 from fraudstream.lab.training.split import SingleFit
-from fraudstream.lab.training.trees import DEFAULTS
+from fraudstream.lab.training.trees import defaults_of
 from fraudstream.lab.training.vectors import Table
 from models.artifact import Parameter
 from models.booster import Booster, FitRows, fit
@@ -96,7 +96,7 @@ def _parameters(inputs: StudentInputs, size: StudentSize) -> dict[str, Parameter
     """Return LightGBM's parameters; fewer features are those that gain most where a student of this size has all."""
     request = inputs.request
     parameters: dict[str, Parameter] = {
-        **DEFAULTS,
+        **defaults_of(request.sets.newest),
         "objective": _OBJECTIVES[request.target],
         "num_iterations": size.trees,
         "num_leaves": size.leaves,

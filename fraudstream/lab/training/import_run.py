@@ -6,6 +6,7 @@ digest.
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,7 @@ from fraudstream.lab.training.vectors_file import Vectors, open_vectors, read_ta
 from fraudstream.lab.training.weakness import ranks_by_chance, refuse_weak
 from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_of
 from models.booster import Booster
+from models.categories import Categories
 from models.repository import Repository
 from models.times import format_time
 
@@ -56,8 +58,15 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
         vectors = open_vectors(request.vectors, request.sets, folder)
         if problems := tuple(request.policy.rule_problems(vectors.feature_set.names)):
             raise UnusableModelError("; ".join(problems))
-        model = read_model_file(request.file, vectors.feature_set.names, by_position=request.features_by_position)
+        names = vectors.feature_set.names
+        model = read_model_file(
+            request.file,
+            names,
+            by_position=request.features_by_position,
+            categories=vectors.feature_set.categories.keys(),
+        )
         table = read_table(vectors, folder, request.threads, progress)
+        table = replace(table, categories=Categories.of(model.categories, names))
         terms = label_terms(table, request)
         table = terms.apply(table)
         parts = split_unseen(
@@ -68,7 +77,7 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
         accepted = _refuse_leaks(request, vectors.feature_set, table, parts)
         artifact = _build(request, (vectors, model), table, parts, terms.maturity_days)
         progress("evaluate", 1, 1)
-        ranked = margins(Booster(model.text, vectors.feature_set.names), table, parts.test)
+        ranked = margins(Booster(model.text, names, table.categories), table, parts.test)
         chance = refuse_weak(ranks_by_chance(table, parts.test, ranked), accepted=request.accept_weak)
         weak = (*terms.weaknesses, *chance, *_weaknesses(request, model, table, vectors))
         manifest = msgspec.structs.replace(artifact.manifest, weaknesses=as_weaknesses((*accepted, *weak)))
@@ -99,7 +108,7 @@ def _build(
 ) -> Artifact:
     vectors, model = given
     until, feature_set = request.trained_until_ms, vectors.feature_set
-    booster = Booster(model.text, feature_set.names)
+    booster = Booster(model.text, feature_set.names, table.categories)
     decisions = fit_decisions(booster, table, (parts.calibrate, parts.test), request.terms)
     imported = Imported(
         model_file=model.digest,

@@ -3,18 +3,24 @@
 A file by `Booster.save_model` says more than the margins depend on: parameters, importances, constraints of the
 training, the sigmoid's slope. That is left out, and `models.model_text` checks the rest as a worker will. What changes
 margins and is not supported is a problem; all problems are named at once.
+
+Where a training took columns of a data frame for categories, its trees know each value by its place among all, which
+the file lists (`pandas_categorical`), without the columns' names: they are those that the parameters name.
 """
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fraudstream.lab.training.request import ModelFileError
 from models.artifact import LARGEST_BYTES, Parameter
 from models.booster import Booster
+from models.categories import LARGEST_CODE, MOST_CATEGORIES, Categories
 from models.errors import DamagedArtifactError
+from models.model_text import check_model_text, with_categories_moved
 from stream.redaction import shown
 
 _OPENING, _END = "tree\n", "\nend of trees\n"
@@ -32,6 +38,7 @@ LABEL_COLUMNS = frozenset({"fraud", "labelled_at"})
 _MOST_NAMED = 5
 _READS_UNDEFINED_AS_0 = frozenset({"0", "2"})
 """Decision types of a feature that was never undefined in training, with the missing values left or right."""
+_TABLES = "pandas_categorical:"
 _ADVICE = "train on the feature columns of `fraudstream features compute`, in their order"
 
 
@@ -40,6 +47,8 @@ class ModelFile(NamedTuple):
 
     `text` is LightGBM's text of the trees alone, with the names of the feature set. `digest` is the SHA-256 of the
     file. `undefined_as_0` are the features that were never undefined in training: where they are, LightGBM reads 0.
+    `categories` are the values of each feature that was a data frame's category, in the order of the numbers, from 1
+    on, by which `text` knows them.
     """
 
     text: str
@@ -47,6 +56,7 @@ class ModelFile(NamedTuple):
     parameters: dict[str, Parameter]
     features_by_position: bool
     undefined_as_0: frozenset[str]
+    categories: Mapping[str, tuple[int, ...]]
 
     @property
     def seed(self) -> int:
@@ -55,18 +65,22 @@ class ModelFile(NamedTuple):
         return seed if isinstance(seed, int) else 0
 
 
-def read_model_file(path: Path, names: tuple[str, ...], *, by_position: bool) -> ModelFile:
-    """Read a model of these features.
+def read_model_file(
+    path: Path, names: tuple[str, ...], *, by_position: bool, categories: Collection[str] = ()
+) -> ModelFile:
+    """Read a model of these features; `categories` are those whose values are codes of a category.
 
     With `by_position`, a model without feature names is accepted if it has as many features.
 
     Raises:
         ModelFileError: it is no such model; the message names everything that is wrong with it.
     """
-    return parse_model_file(_read(path), path, names, by_position=by_position)
+    return parse_model_file(_read(path), path, names, by_position=by_position, categories=categories)
 
 
-def parse_model_file(value: bytes, path: Path, names: tuple[str, ...], *, by_position: bool) -> ModelFile:
+def parse_model_file(
+    value: bytes, path: Path, names: tuple[str, ...], *, by_position: bool, categories: Collection[str] = ()
+) -> ModelFile:
     """Read the bytes of a model file; messages name its path. Raises like `read_model_file`."""
     text, end, rest = _decoded(path, value).partition(_END)
     head, separator, trees = text.removeprefix(_OPENING).partition("\n\n")
@@ -75,11 +89,14 @@ def parse_model_file(value: bytes, path: Path, names: tuple[str, ...], *, by_pos
         raise ModelFileError(f"{path}: {_NO_MODEL}")
     problems = [*_missing_lines(header)] or [*_header_problems(header), *_tree_problems(header, trees)]
     problems += _name_problems(header.get("feature_names", "").split(" "), names, by_position=by_position)
-    if problems:
-        raise ModelFileError("\n".join(f"{path}: {problem}" for problem in problems))
+    _refuse(path, problems)
     served = f"{_OPENING}{_header(header, names)}\n\n{trees}{_END}"
+    tables, problems = _tables(rest, names)
     try:
-        Booster(served, names)
+        used = {names[int(feature)] for tree in check_model_text(served, names) for feature in tree.features}
+        _refuse(path, (*problems, *_code_problems(used.intersection(categories).difference(tables))))
+        served = with_categories_moved(served, {names.index(name) for name in tables}, by=1)
+        Booster(served, names, Categories.of(tables, names))
     except DamagedArtifactError as error:
         raise ModelFileError(f"{path}: {str(error).removeprefix('model.txt: ')}") from error
     return ModelFile(
@@ -88,7 +105,13 @@ def parse_model_file(value: bytes, path: Path, names: tuple[str, ...], *, by_pos
         parameters=_parameters(rest) | {"num_iterations": len(header["tree_sizes"].split(" "))},
         features_by_position=_is_unnamed(header["feature_names"].split(" ")),
         undefined_as_0=frozenset(names[at] for at in _undefined_as_0(trees)),
+        categories=tables,
     )
+
+
+def _refuse(path: Path, problems: Sequence[str]) -> None:
+    if problems:
+        raise ModelFileError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
 _NO_MODEL = (
@@ -145,16 +168,57 @@ def _tree_problems(header: dict[str, str], trees: str) -> Iterator[str]:
     lines = trees.split("\n")
     if not header["tree_sizes"]:
         yield "has no trees: nothing was learnt; see the warnings of its training"
-    if any(line.startswith("num_cat=") and line != "num_cat=0" for line in lines):
-        infos = zip(header["feature_names"].split(" "), header["feature_infos"].split(" "), strict=False)
-        categories = [name for name, info in infos if info != "none" and not info.startswith("[")]
-        yield f"splits by categories{_of(categories)}: declare no categorical_feature, every feature is a number"
     if "is_linear=1" in lines:
         yield "has linear models in its leaves: train with linear_tree=false"
 
 
-def _of(names: Sequence[str]) -> str:
-    return f" of {_listed(names)}" if names else ""
+def _tables(rest: str, names: Sequence[str]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Return the values of each feature that was a data frame's category, and what is wrong with them."""
+    listed = next((line.removeprefix(_TABLES) for line in rest.split("\n") if line.startswith(_TABLES)), "null")
+    try:
+        found = json.loads(listed) or []
+    except ValueError:
+        return {}, [f"the list of its data frame's categories cannot be read: {shown(listed)}; save the model again"]
+    columns = _category_columns(rest)
+    if not found:
+        return {}, []
+    if len(found) != len(columns) or any(at >= len(names) for at in columns):
+        problem = (
+            f"its data frame had {len(found)} columns of categories, and the training took {len(columns)} for that: "
+            "nothing says which they are; leave categorical_feature out, and let no category be ordered"
+        )
+        return {}, [problem]
+    tables = {names[at]: values for at, values in zip(columns, found, strict=True)}
+    problems = [problem for name, values in tables.items() for problem in _value_problems(name, values)]
+    return {} if problems else {name: tuple(map(int, values)) for name, values in tables.items()}, problems
+
+
+def _category_columns(rest: str) -> list[int]:
+    """Return the columns that the training took for categories, ascending."""
+    opening = "[categorical_feature: "
+    line = next((line for line in rest.split("\n") if line.startswith(opening)), opening)
+    words = line.removeprefix(opening).removesuffix("]").split(",")
+    return sorted({int(word) for word in words if word.isdecimal()})
+
+
+def _value_problems(name: str, values: Sequence[object]) -> Iterator[str]:
+    sound = [one for one in values if isinstance(one, int | float) and 0 <= one < LARGEST_CODE and one == int(one)]
+    if len(sound) < len(values):
+        yield (
+            f"{shown(name)}: its categories are not the numbers that vectors have; {_ADVICE}, each as it is, by "
+            "frame[name].astype('category')"
+        )
+    elif len(values) > MOST_CATEGORIES:
+        yield f"{shown(name)}: has {len(values):,} categories, more than {MOST_CATEGORIES:,}: leave the feature out"
+
+
+def _code_problems(names: Collection[str]) -> Iterator[str]:
+    """Yield what is wrong with splits of features whose values are codes, as numbers or as LightGBM's categories."""
+    if names:
+        yield (
+            f"splits {_listed(sorted(names))} by codes, which have no order, and of whose 48 bits LightGBM keeps 32: "
+            "train on a data frame with frame[name] = frame[name].astype('category')"
+        )
 
 
 def _name_problems(found: list[str], names: tuple[str, ...], *, by_position: bool) -> Iterator[str]:

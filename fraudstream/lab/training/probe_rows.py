@@ -72,11 +72,9 @@ def invented_rows(text: str, names: tuple[str, ...], reference: TrainingReferenc
     thresholds: list[list[float]] = [[] for _ in names]
     known: list[set[int]] = [set() for _ in names]
     for tree in trees:
-        for feature, threshold, decision in zip(tree.features, tree.thresholds, tree.decisions, strict=True):
-            if int(decision) & CATEGORICAL:
-                known[int(feature)].update(tree.sets[int(threshold)])
-            else:
-                thresholds[int(feature)].append(threshold)
+        for feature, threshold, found in zip(tree.features, tree.thresholds, tree.sets_of_splits, strict=True):
+            known[int(feature)].update(found)
+            thresholds[int(feature)] += [] if found else [threshold]
     quantities = reference.features if reference is not None and reference.features else (None,) * len(names)
     choices = [
         _category_choice(sorted(categories), quantity) if categories else _choice(cuts, quantity)
@@ -115,7 +113,7 @@ def _as_choice(values: Sequence[float], quantity: QuantityReference | None) -> _
     return _ValueChoice(found, bins_of(found, _edges(quantity)))
 
 
-def _edges(quantity: QuantityReference | None) -> Sequence[float]:
+def _edges(quantity: QuantityReference | None) -> tuple[float, ...]:
     return () if quantity is None else quantity.edges
 
 
@@ -161,20 +159,16 @@ def _splits(trees: Sequence[Tree], choices: Sequence[_ValueChoice]) -> _Splits:
     features = [int(feature) for tree in trees for feature in tree.features]
     thresholds = np.array([threshold for tree in trees for threshold in tree.thresholds], np.float64)
     decisions = np.array([decision for tree in trees for decision in tree.decisions], np.int64)
-    sets = [
-        tree.sets[int(threshold)] if int(decision) & CATEGORICAL else None
-        for tree in trees
-        for threshold, decision in zip(tree.thresholds, tree.decisions, strict=True)
-    ]
+    sets = [found for tree in trees for found in tree.sets_of_splits]
     left = [0] * len(features)
     numbers = np.array(features, np.int64)
     for feature in set(features):
         where = np.flatnonzero(numbers == feature)
         values = choices[feature].values
         goes = _goes_left(values, thresholds[where], decisions[where])
-        for row, split in enumerate(where.tolist()):
-            if (known := sets[split]) is not None:
-                goes[row] = np.isin(values, known)
+        by_category = np.flatnonzero(decisions[where] & CATEGORICAL)
+        for row in by_category.tolist():
+            goes[row] = np.isin(values, sets[where[row]])
         packed = np.packbits(goes, axis=1, bitorder="little")
         for split, bits in zip(where.tolist(), packed, strict=True):
             left[split] = int.from_bytes(bits.tobytes(), "little")

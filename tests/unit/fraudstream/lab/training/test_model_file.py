@@ -146,14 +146,6 @@ def test_a_model_whose_margins_are_not_supported_is_refused(
     assert "\n" not in found
 
 
-def test_categories_are_refused_with_the_names_of_their_features(path: Path) -> None:
-    matrix, frauds = rows(undefined=False)
-    matrix[:, 1] = np.arange(1_000) % 5
-    frauds = (matrix[:, 1] == 3).astype(int)
-    saved(path, (matrix, frauds), NAMES, {"categorical_feature": ["count"]}, min_data_per_group=1, cat_smooth=0)
-    assert refused(path) == "splits by categories of 'count': declare no categorical_feature, every feature is a number"
-
-
 def test_a_model_that_learnt_nothing_is_refused(path: Path) -> None:
     saved(path, rows(), NAMES)
     head, _, rest = path.read_text().partition("\ntree_sizes=")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.declaration import FeatureSet, load
+from features.declaration import FeatureSet
 from features.own_fields import DeclaredFields, category, category_code, number
 from features.rows import card, own
 from fraudstream.lab.dataset.backfill_sources import FilesSource
@@ -21,23 +21,10 @@ from fraudstream.lab.training.vectors import Table
 from models.artifact import read_artifact
 from models.repository import Repository
 from stream.contract.transaction import ParsedTransaction, read_transaction
-from support.features.own_fields_set import FIELDS, fields_of
+from support.own_fields_file import SET, file_of
 from support.training_files import silent, transactions, write
 
-SET = load("support.features.own_fields_set")
 SOME = DeclaredFields((number("age", least=0, most=10), category("country")))
-
-
-def file_of(path: Path, rows: int = 2_500) -> Path:
-    """Write a file with a column for each field, wrong values and too many decimals among them."""
-    columns = transactions(rows=rows, days=60)
-    fields = [fields_of(at) for at in range(rows)]
-    for name in ("mcc", "channel", "merchant_country", "card_country"):
-        columns[name] = [one[name] for one in fields]
-    for field in FIELDS:
-        raw = [one["attributes"][field.name] for one in fields]
-        columns[field.name] = [None if one is None or field.read(one) is None else one for one in raw]
-    return write(path, columns)
 
 
 def test_a_model_of_attributes_on_topics_has_the_digest_of_the_model_of_the_file(tmp_path: Path) -> None:
