@@ -1,10 +1,12 @@
 """Which ids are refused since they are card numbers, and which are accepted since they have a declared shape.
 
 Only the whole of an id is looked at: of random tokens of 16 digits every fifth holds a card number somewhere, and an id
-that is refused is a card that is never decided. So an id that has a letter beside its separators is never refused.
+that is refused is a card that is never decided. So an id that has a letter beside its separators is never refused. A
+category is a text: each run of digits in it is looked at as an id is, whatever divides them but letters.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +23,8 @@ _BETWEEN = re.compile(r"[ ._:@-]+")
 _DIGITS_ALONE = re.compile(r"[0-9 ._:@-]+")
 _SECURITY_CODE = re.compile(r"[ ._:@-]([0-9]{3,4})[ ._:@-]*\Z")
 """A card verification value at the end of an id, behind a separator."""
+_RUN = re.compile(r"\d[\W\d_]*\d")
+_NO_DIGITS = re.compile(r"\D+")
 _YEARS = 10
 _TIMES = ("occurred_at", "labelled_at", "computed_at")
 LONGEST_ID = 64
@@ -57,8 +61,24 @@ class IdRules(NamedTuple):
             return False
         return not any(shape(text) for shape in self.shapes.get(field, ())) and is_card_number(text, _year(record))
 
+    def refuses_text(self, field: str, text: str, record: Mapping[str, Any]) -> bool:
+        """Tell whether a category may not be kept: it has no declared shape, and a card number stands in it.
+
+        Not in the midst of more digits, as in an id.
+        """
+        runs = [run for run in _RUN.findall(text) if sum(map(str.isdigit, run)) >= SHORTEST]
+        if not runs or any(shape(text) for shape in self.shapes.get(field, ())):
+            return False
+        year = _year(record)
+        return any(is_card_number(_as_id(run), year) for run in runs)
+
 
 NO_SHAPES = IdRules()
+
+
+def _as_id(run: str) -> str:
+    """Return a run of digits, of whatever script, in ASCII and with dashes between them."""
+    return _NO_DIGITS.sub("-", "".join(str(unicodedata.digit(one)) if one.isdigit() else one for one in run))
 
 
 def _year(record: Mapping[str, Any]) -> int:

@@ -129,7 +129,7 @@ class FieldRules:
     def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
         if len(value) <= MOST_DIGITS:
             return False
-        return self.ids.refuses(f"attributes.{name}", value, {"occurred_at": payment.occurred_at})
+        return self.ids.refuses_text(f"attributes.{name}", value, {"occurred_at": payment.occurred_at})
 
 
 def category_texts(categories: Iterable[str], values: OwnValues) -> dict[str, str]:

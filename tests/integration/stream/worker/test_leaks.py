@@ -13,10 +13,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
+from features.vector.sets import DEFAULT_MODULES
 from support.acceptance import sized
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import luhn, partition_of, payment, put_model
 from support.otlp_receiver import Receiver, otlp_receiver
+from support.paths import HOUSE
 from support.redis.own import OwnRedis
 
 CARD_NUMBER = luhn("453201511283036")
@@ -51,6 +53,12 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "500")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         yield receiver
+
+
+@pytest.fixture
+def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers import the feature sets of tests."""
+    monkeypatch.setenv("PYTHONPATH", str(HOUSE / "tests"))
 
 
 def token(what: str) -> str:
@@ -122,10 +130,18 @@ def planted(at: int) -> Planted:
         lambda: Planted("transactions", key, json.dumps(good(at, channel=text, mcc=text, latitude=text)).encode()),
         lambda: Planted("transactions", key, json.dumps(good(at, note=text, more={"pan": [text]})).encode()),
         lambda: Planted("transactions", key, json.dumps(good(at, **{text: 1})).encode()),
+        lambda: Planted("transactions", key, json.dumps(good(at, attributes=in_attributes(number, text))).encode()),
         lambda: Planted("labels", key, json.dumps(label_of(at) | {"fraud_type": number}).encode()),
     )
     forms = decided if at % 3 == 0 else refused  # by turns, since a thousand refused ones would halt the partition
     return forms[at // 3 % len(forms)]()
+
+
+def in_attributes(number: str, text: str) -> dict[str, Any]:
+    """Return attributes with a number in each form: declared ones of each kind, others, and in a name."""
+    declared = {"ip_country": number, "browser": f"{in_fours(number, ' ')} x", "account_age_days": int(number)}
+    tokens = {"ip": in_fours(number, "-"), "email_hash": f"{number}:123", "three_ds": number, "bin": f"bin {number}"}
+    return declared | tokens | {"signal_1": text[:200], "note": text[:200], f"pan_{number}": 1, "risk": float(number)}
 
 
 def label_of(at: int) -> dict[str, Any]:
@@ -154,12 +170,14 @@ async def everything_in(redis_url: str) -> bytes:
 
 
 @pytest.mark.full_size
+@pytest.mark.usefixtures("_modules_of_tests")
 @pytest.mark.parametrize("values", ["none", "redacted"])
 def test_a_worker_writes_no_card_number_anywhere_and_no_token_to_logs_spans_or_metrics(
     fleet: Fleet, collector: Receiver, redis_url: str, tmp_path: Path, values: str
 ) -> None:
     count = sized(400, 2_000)
-    (worker,) = fleet.go_live(DEAD_LETTER_VALUES=values)
+    modules = ",".join((*DEFAULT_MODULES, "support.features.own_fields_set"))
+    (worker,) = fleet.go_live(DEAD_LETTER_VALUES=values, FEATURES=modules)
     challenged = fleet.cli("model", "challenge", put_model(fleet.models, seed=3), "--reason", "test")
     assert challenged.returncode == 0, challenged.stderr
     asyncio.run(send(fleet, [planted(at) for at in range(count)]))
@@ -170,6 +188,8 @@ def test_a_worker_writes_no_card_number_anywhere_and_no_token_to_logs_spans_or_m
         "what lies behind is decided",
     )
     valid = fleet.scores()[0]
+    assert any("attributes.ip_country" in score.dropped for score in valid)
+    assert any("attributes.account_age_days" in score.dropped for score in valid)
     decided = [at for at in range(0, count, 3) if planted(at).topic == "transactions"]
     assert {score.transaction_id for score in valid} == {good(at)["transaction_id"] for at in (*decided, count)}
     fleet.await_records("shadow-scores", len(valid))

@@ -124,6 +124,20 @@ def test_a_card_number_is_no_category_and_no_token_unless_its_shape_is_declared(
     )
 
 
+@pytest.mark.parametrize("dress", ["card {}, thanks", "{}/12/2028", "{}:123", "{}x", "n{}", " {} "])
+def test_a_card_number_stands_in_no_category(dress: str) -> None:
+    assert own(ip_country=dress.format(CARD_NUMBER)) == OwnFields({}, ("attributes.ip_country",))
+
+
+@pytest.mark.parametrize("between", ["\u00a0", "\t", "/", " - ", ", "])
+def test_whatever_divides_the_digits_of_a_card_number_but_letters(between: str) -> None:
+    parted = between.join(CARD_NUMBER[at : at + 4] for at in range(0, 16, 4))
+    wide = "".join(chr(0xFF10 + int(digit)) for digit in CARD_NUMBER)
+    for one in (parted, f"no {parted}.", wide):
+        assert own(ip_country=one) == OwnFields({}, ("attributes.ip_country",)), one
+    assert own(ip_country=f"99{CARD_NUMBER}99999").dropped == (), "in the midst of more digits"
+
+
 def test_undeclared_names_are_told_unless_a_card_number_may_be_in_them() -> None:
     found = own(age=1, ip_city="x", **{"x" + "4" * 12: 1, "x" + "4" * 13: 1})
     assert found.undeclared == ("ip_city", "x" + "4" * 12, "")
