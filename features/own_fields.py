@@ -13,7 +13,7 @@ process and file. A category is a text; in a vector it is a code of 48 bits, the
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import Enum
@@ -243,6 +243,49 @@ CARRIED = ("card_country",)
 """Those of them that no column of `Transactions` holds: they are among its own values, if something reads them."""
 
 
+class FieldsReader:
+    """Reads several fields of objects that have all of them, as `OwnField.read` does one by one: faster."""
+
+    def __init__(self, fields: Sequence[OwnField]) -> None:
+        self.names = tuple(one.name for one in fields)
+        self.texts = tuple(one.name for one in fields if one.kind in {FieldKind.CATEGORY, FieldKind.TOKEN})
+        """The names of those whose values are texts."""
+        self._numbers = [
+            (one.name, _POWERS[one.decimals], *one.bounds, one.reader) for one in fields if one.kind is FieldKind.NUMBER
+        ]
+        self._flags = [one.name for one in fields if one.kind is FieldKind.FLAG]
+
+    def read(self, raw: Mapping[str, Any], values: dict[str, FieldValue]) -> bool:  # noqa: C901 - one call a payment
+        """Add the values of an object to others; return whether each that is not null could be read."""
+        sound = True
+        for name, power, least, most, read in self._numbers:
+            given = raw[name]
+            if type(given) is float and -LARGEST < (product := given * power) < LARGEST:
+                found = round(product)
+                if least <= found <= most and -_SAFE <= product - found <= _SAFE:
+                    values[name] = found
+                    continue
+            if given is not None:
+                value = read(given)
+                if value is None:
+                    sound = False
+                else:
+                    values[name] = value
+        for name in self._flags:
+            given = raw[name]
+            if given is True or given is False:
+                values[name] = int(given)
+            elif given is not None:
+                sound = False
+        for name in self.texts:
+            given = raw[name]
+            if type(given) is str and given:
+                values[name] = given
+            elif given is not None:
+                sound = False
+        return sound
+
+
 @dataclass(frozen=True)
 class DeclaredFields:
     """The fields of one module, or of several together.
@@ -276,10 +319,9 @@ class DeclaredFields:
         """The fields by name."""
         return MappingProxyType({one.name: one for one in self.fields})
 
-    @cached_property
-    def readers(self) -> Sequence[tuple[str, Reader]]:
-        """Name and reader of each, in order."""
-        return tuple((one.name, one.reader) for one in self.fields)
+    def reader(self, names: Collection[str]) -> "FieldsReader":
+        """Return what reads those of some names, in the order of declaration, from objects that have all of them."""
+        return FieldsReader([one for one in self.fields if one.name in names])
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
@@ -288,11 +330,9 @@ class DeclaredFields:
 
     def kept(self, raw: Mapping[str, Any]) -> dict[str, FieldValue]:
         """Return the values of a JSON object as they are kept; what is absent, wrong or undeclared is left out."""
-        return {
-            name: value
-            for name, read in self.readers
-            if (given := raw.get(name)) is not None and (value := read(given)) is not None
-        }
+        values: dict[str, FieldValue] = {}
+        self.reader(raw.keys()).read(raw, values)
+        return values
 
     def found(self, name: str) -> OwnField | None:
         """Return a declared field, or one of the contract; None if there is none of that name."""

@@ -1,32 +1,47 @@
 """The values of a payment's own fields, as columns of vectors."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Transactions
-from features.own_fields import FieldKind, OwnValue, category_code
+from features.own_fields import FieldKind, OwnField, OwnValue, category_code
 from features.own_payment import CONTRACT_NUMBERS, texts
 
 _ABSENT = float("nan")
 _CACHED_TEXTS, _CACHED_FIELDS = 65_536, 512
 
 
-def own_value(value: OwnValue, transactions: Transactions) -> Floats:
-    """Return a field's values, float64 of shape (n,); NaN where it is absent. A category is its code, a flag 0 or 1."""
-    field = value.field
-    assert field is not None  # noqa: S101 - `FeatureSet` resolves it
+def own_values(values: Sequence[OwnValue], transactions: Transactions) -> Floats:
+    """Return the values of k fields, float64 of shape (k, n).
+
+    NaN where a field is absent. A category is its code, a flag 0 or 1.
+    """
+    fields = tuple(value.field for value in values if value.field is not None)  # each: `FeatureSet` resolves them
+    found = np.array([_column(field, transactions) for field in fields], np.float64)
+    found /= _powers(fields)
+    return found
+
+
+def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Floats:
+    """Return a field's values times a power of ten."""
     name = field.name
     if name in CONTRACT_NUMBERS:
         return CONTRACT_NUMBERS[name](transactions)
     if field.kind is FieldKind.CATEGORY:
         codes = _codes_of(name)
-        return np.array([codes[text] for text in texts(name, transactions)], np.float64)
+        return [codes[text] for text in texts(name, transactions)]
     if transactions.own is None:
-        return np.full(len(transactions), _ABSENT)
-    kept = np.array([own.get(name, _ABSENT) for own in transactions.own], np.float64)
-    return kept / 10**field.decimals if field.decimals else kept
+        return [_ABSENT] * len(transactions)
+    return [own.get(name, _ABSENT) for own in transactions.own]  # type: ignore[misc] # no text is among them
+
+
+@lru_cache(maxsize=_CACHED_FIELDS)
+def _powers(fields: tuple[OwnField, ...]) -> Floats:
+    decimals = [0 if field.name in CONTRACT_NUMBERS else field.decimals for field in fields]
+    return 10.0 ** np.array(decimals, np.float64)[:, np.newaxis]
 
 
 class _Codes(dict[str | None, float]):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.aggregates import USUAL_MS, Aggregate, Computed, PredictionPart, StoredPrediction
+from features.aggregates import USUAL_MS, Aggregate, PredictionPart, StoredPrediction
 from features.declaration import SECOND_MS, Feature, FeatureSet
 from features.formulas import Formula, evaluate, evaluate_alone
 from features.history import records
@@ -32,7 +32,7 @@ from features.vector.frauds import (
     fraud_verdicts,
     known_frauds,
 )
-from features.vector.own_values import own_value
+from features.vector.own_values import own_values
 from features.vector.paned import PanedWindow
 from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
 
@@ -174,8 +174,7 @@ def vectorise(
     payments = OwnPayments(transactions, feature_set.fields)
     for kind, plan in plans.items():
         if kind is Entity.NONE:
-            for rows, at in plan.groups:
-                found[at] = _of_itself(rows[0].aggregate, payments)
+            _compute_own(plan, payments, found)
         elif kind is Entity.PREDICTION:
             reader = PredictionReader(observed.histories[kind], transactions.occurred_ms)
             for rows, at in plan.groups:
@@ -190,14 +189,16 @@ def vectorise(
     return found.T.take(feature_set.order, axis=1)
 
 
-def _of_itself(aggregate: Computed, payments: OwnPayments) -> Floats:
-    """Compute a feature of the transactions alone."""
-    if isinstance(aggregate, Aggregate):
-        return _CALENDAR[aggregate](payments.transactions)
-    if isinstance(aggregate, Formula):
-        return evaluate_alone(aggregate, payments)
-    assert isinstance(aggregate, OwnValue)  # noqa: S101 - a prediction has a history
-    return own_value(aggregate, payments.transactions)
+def _compute_own(plan: "_Plan", payments: OwnPayments, found: Floats) -> None:
+    """Compute features of the transactions alone."""
+    if plan.own:
+        found[plan.own_places] = own_values(plan.own, payments.transactions)
+    for (row, *_), at in plan.rest:
+        if isinstance(row.aggregate, Aggregate):
+            found[at] = _CALENDAR[row.aggregate](payments.transactions)
+        else:
+            assert isinstance(row.aggregate, Formula)  # noqa: S101 - a prediction has a history
+            found[at] = evaluate_alone(row.aggregate, payments)
 
 
 class _Plan(NamedTuple):
@@ -208,12 +209,16 @@ class _Plan(NamedTuple):
         compiled: those that the kernel computes.
         steps: the same for the kernel, with their places among the features of all groups.
         rest: the groups that only numpy computes.
+        own: the values of fields of one's own, which are computed together.
+        own_places: their places among the features of all groups.
     """
 
     groups: Groups
     compiled: Groups
     steps: Steps
     rest: Groups
+    own: Sequence[OwnValue]
+    own_places: Ints
 
 
 @lru_cache(maxsize=32)
@@ -233,8 +238,10 @@ def _plan(groups: Groups) -> _Plan:
     compiled = [(rows, at) for rows, at in groups if computes(rows[0])]
     places = [place for _, at in compiled for place in range(at.start, at.stop)]
     steps = steps_of([row for rows, _ in compiled for row in rows], places)
-    rest = [(rows, at) for rows, at in groups if not computes(rows[0])]
-    return _Plan(groups, compiled, steps, rest)
+    own = [(row.aggregate, at.start) for (row, *_), at in groups if isinstance(row.aggregate, OwnValue)]
+    rest = [(rows, at) for rows, at in groups if not computes(rows[0]) and not isinstance(rows[0].aggregate, OwnValue)]
+    own_places = np.array([place for _, place in own], np.int64)
+    return _Plan(groups, compiled, steps, rest, [value for value, _ in own], own_places)
 
 
 class _Seen(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues, Reader
+from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldsReader, FieldValue, OwnValues
 from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES, AttributeText
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.id_rules import NO_SHAPES, IdRules
@@ -75,7 +75,7 @@ class OwnFields(NamedTuple):
 class _Plan(NamedTuple):
     """What is read of attributes of certain names: the declared ones, and the others as they are told."""
 
-    readers: tuple[tuple[str, Reader], ...]
+    reader: FieldsReader
     undeclared: tuple[str, ...]
 
 
@@ -105,30 +105,26 @@ class FieldRules:
             return OwnFields(values)
         names = tuple(attributes)
         plan = self._plans.get(names) or self._planned(names)
-        dropped: list[str] = []
-        for name, read in plan.readers:
-            raw = attributes[name]
-            if raw is None:
-                continue
-            value = read(raw)
-            if value is None or (type(value) is str and self._is_card_number(name, value, payment)):
-                dropped.append(f"attributes.{name}")
-            else:
-                values[name] = value
-        return OwnFields(values, tuple(dropped), plan.undeclared)
+        reader = plan.reader
+        sound = reader.read(attributes, values)
+        for name in reader.texts:
+            text = values.get(name)
+            if text is not None and len(text) > MOST_DIGITS and self._is_card_number(name, text, payment):  # type: ignore[arg-type]
+                del values[name]
+                sound = False
+        if sound:
+            return OwnFields(values, (), plan.undeclared)
+        dropped = (name for name in reader.names if name not in values and attributes[name] is not None)
+        return OwnFields(values, tuple(f"attributes.{name}" for name in dropped), plan.undeclared)
 
     def _planned(self, names: tuple[str, ...]) -> _Plan:
         if len(self._plans) >= _CACHED_NAMES:
             self._plans.clear()
-        given = frozenset(names)
-        readers = tuple(one for one in self.declared.readers if one[0] in given)
-        plan = _Plan(readers, tuple(_tellable(name) for name in names if name not in self.declared.by_name))
-        self._plans[names] = plan
+        undeclared = tuple(_tellable(name) for name in names if name not in self.declared.by_name)
+        plan = self._plans[names] = _Plan(self.declared.reader(frozenset(names)), undeclared)
         return plan
 
     def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
-        if len(value) <= MOST_DIGITS:
-            return False
         return self.ids.refuses_text(f"attributes.{name}", value, {"occurred_at": payment.occurred_at})
 
 
