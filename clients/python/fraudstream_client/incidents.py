@@ -46,6 +46,10 @@ class IncidentRule(StrEnum):
     """What a live model sees or says has moved from its training reference, by more than chance and for some days."""
     LABELS_MISSING = "labels_missing"
     """Labels, or those of one reporter or kind of fraud, stopped or became half as many as in the weeks before."""
+    FIELD_STOPPED = "field_stopped"
+    """An optional field of payments, or a declared attribute, does not come any more; `reasons` names the fields."""
+    FIELD_BEGUN = "field_begun"
+    """One comes that none of the payments of the day before had; `reasons` names the fields."""
 
 
 class Severity(StrEnum):
