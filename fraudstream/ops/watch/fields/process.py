@@ -32,6 +32,8 @@ _TERMS = LoopTerms(
     troubles=(),
 )
 _TURN_SECONDS = 1.0
+_AT_START = 3
+"""Of the slots of the day before, every third is read at the start."""
 _MARGIN_MS = 5_000
 """A record reaches its topic so much later than its timestamp says, at most."""
 
@@ -101,7 +103,12 @@ class FieldWatcher:
     async def _count(self, end_ms: int) -> None:
         wanted = range(end_ms - LOOK_BACK_MS - SPANS_MS[-1], end_ms, SLOT_MS)
         self._slots = {begin_ms: one for begin_ms, one in self._slots.items() if begin_ms in wanted}
-        missing = [begin_ms for begin_ms in wanted if begin_ms not in self._slots]
+        newest_ms = max(self._slots, default=None)
+        if newest_ms is None:  # at the start: of what is only compared with, a part will do
+            recent_ms = end_ms - SPANS_MS[-1] - SPANS_MS[0]
+            missing = [at for at in wanted if at >= recent_ms or at // SLOT_MS % _AT_START == 0]
+        else:
+            missing = [at for at in wanted if at > newest_ms]
         if self._rules is None:
             self._rules, self.unknown = rules_of(self._settings)
         async for counts in read_slots(self._settings, missing, self._rules):

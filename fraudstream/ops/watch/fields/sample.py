@@ -52,8 +52,10 @@ async def read_slots(settings: Settings, begins_ms: Iterable[int], rules: FieldR
     """
     topic = settings.topic(TRANSACTIONS.name)
     async with scan_topic(settings, topic, _AFTER_ALL_MS, **_OF_MANY_PLACES) as scan:
+        at_ms, end = 0, dict[int, int]()
         for begin_ms in begins_ms:
-            first, end = await scan.first_since(begin_ms), await scan.first_since(begin_ms + SLOT_MS)
+            first = end if at_ms == begin_ms else await scan.first_since(begin_ms)
+            at_ms, end = begin_ms + SLOT_MS, await scan.first_since(begin_ms + SLOT_MS)
             scan.start_at(first)
             counts = SlotCounts(begin_ms)
             until = {number: min(at + SLOT_RECORDS, end[number]) for number, at in first.items()}

@@ -153,7 +153,7 @@ async def test_two_guards_and_one_that_was_restarted_tell_of_a_stop_once(monkeyp
     assert (opened.rule, opened.reasons) == (IncidentRule.FIELD_STOPPED, {"device_id": 300})
     assert opened.at == "2025-11-24T16:30:00.000Z"
     assert opened.since == "2025-11-24T16:00:00.000Z"
-    assert len(read) == 2 * (360 + 13)
+    assert len(read) == 2 * (78 + 94 + 13)
     restarted = FieldWatcher(SETTINGS)
     await restarted.turn(connection)
     assert len(incidents.sent) == 1
