@@ -97,7 +97,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     `since` and `until` are the times of the first and of the last record that it is about, `at` is when it was opened,
     changed or closed. `events` are the payments that it is about, or the refused records; `amounts` is their sum by
     currency, in minor units, as far as it is known; `decided` counts them by what decided and by the decision,
-    `reasons` by what the records say (`degraded`, the code of a dead letter). `worker` is the guard that wrote it.
+    `reasons` by what the records say (`degraded`, the code of a dead letter, a field). `worker` is the guard that wrote
+    it.
     """
 
     schema: Literal["incident/1"] = "incident/1"
