@@ -158,6 +158,10 @@ CONDITIONS: Mapping[str, AlertCondition] = MappingProxyType(
         "LabelsMissing": AlertCondition(
             IncidentRule.LABELS_MISSING, ("max by (job) (fraudstream_labels_missing) == 1",)
         ),
+        "FieldStopped": AlertCondition(
+            IncidentRule.FIELD_STOPPED, ("max by (job, field) (fraudstream_field_stopped) == 1",)
+        ),
+        "FieldBegun": AlertCondition(IncidentRule.FIELD_BEGUN, ("max by (job, field) (fraudstream_field_begun) == 1",)),
     }
 )
 """By the alert's name."""

@@ -1,4 +1,4 @@
-"""Rules beside the model: lists of cards, merchants, countries, amounts and velocities that decide in its place.
+"""Rules beside the model: cards, merchants, countries, amounts, velocities and one's own fields decide in its place.
 
     block    declines the payment
     review   sends it to review unless the model declines it: a review rule never makes a decision milder
@@ -16,15 +16,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream_client.field_types import FORM_OF_TOKENS, text_like
+from fraudstream_client.field_types import FORM_OF_TOKENS, LONGEST_ATTRIBUTE, text_like
 from fraudstream_client.outputs import RULE, Decision
 from metrics.money import MOST_MINOR
+from models.categories import LARGEST_CODE
 from models.let_through import MOST_CURRENCIES, Currency
 from models.policy import Floats, Payments
 
 MOST_RULES = 200
 MOST_ENTRIES = 100_000
-"""The most cards, merchants and countries of all rules together: some 3 MB of a manifest."""
+"""The most cards, merchants, countries and texts of all rules together: some 3 MB of a manifest."""
 
 RuleName = Annotated[
     str, text_like("^[a-z0-9][a-z0-9_-]{0,39}$", "1 to 40 of a-z 0-9 _ -, the first a letter or a digit")
@@ -32,6 +33,8 @@ RuleName = Annotated[
 RuleVersion = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS)]
 ListedToken = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS)]
 ListedCountry = Annotated[str, text_like("^[A-Z]{2}$", "an ISO 3166 code of two capitals, such as FR")]
+ListedText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ATTRIBUTE)]
+ListedCode = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_CODE)]
 LeastAmount = Annotated[int, msgspec.Meta(ge=0, le=MOST_MINOR, description="in the currency's minor unit")]
 LeastAmounts = Annotated[dict[Currency, LeastAmount], msgspec.Meta(max_length=MOST_CURRENCIES)]
 Bools = NDArray[np.bool_]
@@ -46,18 +49,23 @@ class RuleAction(StrEnum):
 
 
 class FeatureBound(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A bound of a feature, such as a velocity: it matches above `above` and below `below`; an undefined value never.
+    """What a feature must be; an undefined value never is.
 
-    At least one of the two is stated.
+    A number, such as a velocity, matches above `above` and below `below`, at least one of which is stated. A category
+    matches if it is one of the texts `among`, whose numbers in vectors are `codes`, in their order.
     """
 
     above: float | None = None
     below: float | None = None
+    among: tuple[ListedText, ...] = ()
+    codes: tuple[ListedCode, ...] = ()
 
     def __post_init__(self) -> None:
         stated = [one for one in (self.above, self.below) if one is not None]
-        if not stated or not np.isfinite(stated).all():
-            raise ValueError("expected above, below or both, as numbers")
+        if bool(stated) is bool(self.among) or not np.isfinite(stated).all():
+            raise ValueError("expected above, below or both, as numbers, or else among, a list of texts")
+        if len(self.codes) != len(self.among):
+            raise ValueError("expected as many codes as texts")
 
 
 class ListRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -70,7 +78,7 @@ class ListRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
         merchants: its `merchant_id` is.
         countries: its `merchant_country` is stated, and one of these.
         amounts_from: its currency is one of these, and its amount at least so much.
-        features: each of these features of the deciding model is beyond its bound.
+        features: each of these features of the deciding model is beyond its bound, or one of the texts of its list.
     """
 
     name: RuleName
@@ -90,8 +98,9 @@ class ListRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
     @property
     def entries(self) -> int:
-        """The number of cards, merchants and countries."""
-        return len(self.cards) + len(self.merchants) + len(self.countries)
+        """The number of cards, merchants, countries and texts of categories."""
+        texts = sum(len(one.among) for one in self.features.values())
+        return len(self.cards) + len(self.merchants) + len(self.countries) + texts
 
 
 class RuleSet(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -106,7 +115,7 @@ class RuleSet(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
             raise ValueError(f"rules: {', '.join(twice)}: a name occurs twice")
         if (entries := sum(one.entries for one in self.rules)) > MOST_ENTRIES:
             raise ValueError(
-                f"rules: {entries:,} cards, merchants and countries, at most {MOST_ENTRIES:,} are possible"
+                f"rules: {entries:,} cards, merchants, countries and texts, at most {MOST_ENTRIES:,} are possible"
             )
 
     @property
@@ -244,6 +253,8 @@ class _Conditions:
                 yield matrix[:, column] > bound.above
             if bound.below is not None:
                 yield matrix[:, column] < bound.below
+            if bound.codes:
+                yield np.isin(matrix[:, column], bound.codes)
 
 
 def _among(values: Sequence[Any], listed: frozenset[Any]) -> Bools:

@@ -279,6 +279,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (
         "fraudstream.lab.evaluation.request.NotHeldBackError",
         "fraudstream.lab.evaluation.request.NothingToEvaluateError",
+        "fraudstream.lab.evaluation.request.UnknownSegmentError",
         "fraudstream.lab.evaluation.request.UnstatedCostsError",
     ): ErrorFate("`evaluate` has no payments that it may measure", Handling.REFUSED, "The message says what to do"),
     (

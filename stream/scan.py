@@ -171,13 +171,19 @@ async def offset_ranges(
 
 
 @asynccontextmanager
-async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
-    """Open a scan of a topic since a time.
+async def scan_topic(
+    settings: Settings,
+    topic: str,
+    since_ms: int,
+    before: int = 0,
+    **options: int,
+) -> AsyncIterator[TopicScan]:
+    """Open a scan of a topic since a time, with options of the consumer.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
     """
-    consumer = open_consumer(settings, fetch_max_wait_ms=50)
+    consumer = open_consumer(settings, **{"fetch_max_wait_ms": 50, **options})
     try:
         await consumer.start()
         await require_topic(consumer, topic)

@@ -138,6 +138,19 @@ func TestTheZeroValueBeginsAtTheFirstRecord(t *testing.T) {
 	}
 }
 
+func TestAttributesAreTheTextsOfDeclaredCategories(t *testing.T) {
+	score := `{"schema":"score/1","transaction_id":"t","decision":"approve","decided_by":"model","epoch":0,"source":{"offset":0}`
+	for attributes, expected := range map[string]string{`{"ip_country":"NG"}`: "NG", `{"ip_country":7}`: "", "[]": "", "null": ""} {
+		read, ok := ReadScore([]byte(score + `,"attributes":` + attributes + "}"))
+		if !ok || read.Attributes["ip_country"] != expected {
+			t.Fatal(attributes, read)
+		}
+	}
+	if read, ok := ReadScore([]byte(score + "}")); !ok || read.Attributes != nil {
+		t.Fatal(read)
+	}
+}
+
 func TestASaltOfMoreThan64BytesIsAnError(t *testing.T) {
 	if _, err := ArmOf("card-1", nil, strings.Repeat("x", 65)); err == nil {
 		t.Fatal("no error")

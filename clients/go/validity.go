@@ -21,6 +21,8 @@ type Score struct {
 	SourceOffset int64 // of its transaction
 
 	TransactionID, Decision, DecidedBy string
+
+	Attributes map[string]string // the texts of the payment's declared categories; nil where there are none
 }
 
 // A Standing is what the validity of a partition's next score depends on: the highest epoch of all scores so far, void
@@ -94,6 +96,7 @@ func ReadScore(value []byte) (Score, bool) {
 			Log    *int64 `json:"log"` // 0 where absent
 			Offset *int64 `json:"offset"`
 		} `json:"source"`
+		Attributes json.RawMessage `json:"attributes"`
 	}
 	read.Source.Log = new(int64)
 	if !utf8.Valid(value) || json.Unmarshal(value, &read) != nil || read.Schema != "score/1" {
@@ -104,9 +107,14 @@ func ReadScore(value []byte) (Score, bool) {
 		!within(read.Source.Offset, maxOffset) {
 		return Score{}, false
 	}
+	var attributes map[string]string
+	if len(read.Attributes) > 0 && json.Unmarshal(read.Attributes, &attributes) != nil {
+		attributes = nil // a record that no worker writes: it counts all the same
+	}
 	return Score{
 		Epoch: *read.Epoch, Log: *read.Source.Log, SourceOffset: *read.Source.Offset,
 		TransactionID: *read.TransactionID, Decision: *read.Decision, DecidedBy: *read.DecidedBy,
+		Attributes: attributes,
 	}, true
 }
 

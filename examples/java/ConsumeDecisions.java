@@ -120,13 +120,14 @@ public final class ConsumeDecisions {
     /** A line of the file: a valid score with its place; partition and offset are those of the scores topic. */
     record Decision(
         int partition, long offset, long epoch, long log, long sourceOffset,
-        String transactionId, String decision, String decidedBy) {
+        String transactionId, String decision, String decidedBy,
+        Map<String, String> attributes) { // declared categories, such as ip_country
 
         /** Returns the line of a record with a valid score. */
         static Decision of(ConsumerRecord<?, ?> record, Score score) {
             return new Decision(
                 record.partition(), record.offset(), score.epoch(), score.log(), score.sourceOffset(),
-                score.transactionId(), score.decision(), score.decidedBy());
+                score.transactionId(), score.decision(), score.decidedBy(), score.attributes());
         }
     }
 

@@ -82,5 +82,6 @@ def _line(decision: Decision) -> bytes:
         "transaction_id": score.transaction_id,
         "decision": score.decision,
         "decided_by": score.decided_by,
+        "attributes": score.attributes or {},  # declared categories, such as ip_country
     }
     return json.dumps(fields).encode() + b"\n"

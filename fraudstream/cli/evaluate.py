@@ -67,6 +67,13 @@ from stream.clock import now_ms
     show_default=True,
     help="Cards that are investigated each day, for card precision.",
 )
+@click.option(
+    "--segment",
+    "segments",
+    metavar="FIELD",
+    multiple=True,
+    help="A category of payments, declared or of the contract, such as mcc, by which all is stated; repeatable.",
+)
 @decision_cost_options
 @click.option("--draws", type=click.IntRange(1), default=DRAWS, show_default=True, help="Of cards, for the intervals.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same report.")
@@ -84,7 +91,8 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
     mean and how far they moved, each with an interval by card. With --against, two models are compared on the same
     payments. Give the file the days before those that count: histories come from them.
     """
-    request = _request(model, file, options)
+    with Refusals():
+        request = _request(model, file, options)
     report = _evaluate(request)
     stated = state_evaluation(report)
     if page is not None:
@@ -124,6 +132,7 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
         terms=terms,
         threads=options["threads"],
         predictions=options["predictions"],
+        segments=tuple(dict.fromkeys(options["segments"])),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.rollout.outcomes.costs import Cost, parse_cost
 from fraudstream_client.arms import WHOLE_BP
 from metrics.money import CostMatrix
@@ -168,10 +169,12 @@ def _costs(review: Mapping[str, Any], decline: Mapping[str, Any]) -> CostPolicy:
 
 
 def _rules(file: Path) -> RuleSet:
+    from fraudstream.cli.feature_sets import features_or_refuse  # noqa: PLC0415 - likewise
     from fraudstream.lab.training.rules_file import read_rules  # noqa: PLC0415 - likewise
 
+    declared = features_or_refuse(settings_or_refuse().features).fields
     with Refusals():
-        return read_rules(file)
+        return read_rules(file, declared)
 
 
 def _option(name: str) -> str:

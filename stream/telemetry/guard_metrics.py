@@ -55,6 +55,27 @@ OF_GUARDS: dict[MetricName, Metric] = {
         "The share of payments of a model's last window that it wants reviewed or declined, and declined.",
         "it has doubled or halved: the work of analysts and the harm to customers have, too.",
     ),
+    "fraudstream.field.begun": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("field",),
+        "1 while a field comes that none of the payments of the day before had.",
+        "1: the incident `field_begun` says since when.",
+    ),
+    "fraudstream.field.share": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("field",),
+        "Part of the counted payments of the last 30 minutes that had an optional field, or a declared attribute.",
+        "it falls or rises: a producer has changed.",
+    ),
+    "fraudstream.field.stopped": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("field",),
+        "1 while a field that many payments had does not come any more.",
+        "1: the incident `field_stopped` says since when.",
+    ),
     "fraudstream.guard.behind": Metric(
         MetricKind.GAUGE,
         "s",

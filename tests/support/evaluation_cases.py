@@ -28,6 +28,7 @@ def payments(seed: int = 0, rows: int = 4_000, cards: int = 400, days: int = 20)
         currency=(random.random(rows) < 0.2).astype(np.int64),
         channel=random.integers(0, 3, rows),
         country=np.where(random.random(rows) < 0.7, 83, 0),
+        categories=np.empty((rows, 0), np.int64),
         card_age_ms=random.integers(0, 60 * DAY_MS, rows),
         blocked=random.random(rows) < 0.05,
         first_fraud=first_frauds(card, occurred_ms, fraud),

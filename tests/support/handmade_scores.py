@@ -84,7 +84,8 @@ def _faulty(partition: int, highest: int) -> Iterator[bytes]:
 
 
 def score(partition: int, epoch: int, log: int, offset: int) -> bytes:
-    """Encode a score of a place; log 0 is left out, which means the same."""
+    """Encode a score of a place; log 0 is left out, which means the same. Every other one has attributes."""
+    attributes = {"attributes": {"browser": "ü", "ip_country": "NG"}} if offset % 2 else {}
     source = {"topic": "t", "partition": partition, "offset": offset}
     return msgspec.json.encode(
         {
@@ -114,4 +115,5 @@ def score(partition: int, epoch: int, log: int, offset: int) -> bytes:
             "latency_ms": 4,
             "added_later": {"log": 7, "epoch": 7},
         }
+        | attributes
     )

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
+from features.declaration import MINUTE_MS
+from fraudstream.ops.watch.fields.judgement import LEAST_SHARE, SPANS_MS
+from fraudstream.ops.watch.fields.telling import LONGEST_DAYS
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.rules import RULES
 from fraudstream_client.incidents import IncidentRule, Severity
@@ -85,6 +88,18 @@ OPENS_AND_IS_OVER = {
             "what the weeks before let expect, for two days"
         ),
         "two days without it, or four weeks",
+    ),
+    IncidentRule.FIELD_STOPPED: (
+        (
+            "an [optional field or a declared attribute](add-fields.md#hear-of-fields-that-stop) that "
+            f"{LEAST_SHARE:.0%} of the payments had, or more, has come in nearly none for "
+            f"{SPANS_MS[0] // MINUTE_MS} min"
+        ).replace("%", " %"),
+        f"it comes again, or {LONGEST_DAYS} days",
+    ),
+    IncidentRule.FIELD_BEGUN: (
+        f"one that nearly none of the payments of a day had comes in {LEAST_SHARE:.0%} or more".replace("%", " %"),
+        "as soon as it is part of the day before, or stops",
     ),
 }
 

@@ -46,6 +46,10 @@ class IncidentRule(StrEnum):
     """What a live model sees or says has moved from its training reference, by more than chance and for some days."""
     LABELS_MISSING = "labels_missing"
     """Labels, or those of one reporter or kind of fraud, stopped or became half as many as in the weeks before."""
+    FIELD_STOPPED = "field_stopped"
+    """An optional field of payments, or a declared attribute, does not come any more; `reasons` names the fields."""
+    FIELD_BEGUN = "field_begun"
+    """One comes that none of the payments of the day before had; `reasons` names the fields."""
 
 
 class Severity(StrEnum):
@@ -93,7 +97,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     `since` and `until` are the times of the first and of the last record that it is about, `at` is when it was opened,
     changed or closed. `events` are the payments that it is about, or the refused records; `amounts` is their sum by
     currency, in minor units, as far as it is known; `decided` counts them by what decided and by the decision,
-    `reasons` by what the records say (`degraded`, the code of a dead letter). `worker` is the guard that wrote it.
+    `reasons` by what the records say (`degraded`, the code of a dead letter, a field). `worker` is the guard that wrote
+    it.
     """
 
     schema: Literal["incident/1"] = "incident/1"

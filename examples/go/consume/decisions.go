@@ -24,14 +24,21 @@ type decision struct {
 	TransactionID string `json:"transaction_id"`
 	Decision      string `json:"decision"`
 	DecidedBy     string `json:"decided_by"`
+
+	Attributes map[string]string `json:"attributes"` // declared categories, such as ip_country
 }
 
 // decisionOf returns the line of a record with a valid score.
 func decisionOf(record *kgo.Record, score client.Score) decision {
+	attributes := score.Attributes
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
 	return decision{
 		Partition: record.Partition, Offset: record.Offset,
 		Epoch: score.Epoch, Log: score.Log, SourceOffset: score.SourceOffset,
 		TransactionID: score.TransactionID, Decision: score.Decision, DecidedBy: score.DecidedBy,
+		Attributes: attributes,
 	}
 }
 

@@ -4,7 +4,7 @@ Vectors are those of training and of the worker: each payment sees what was know
 is mapped into memory; every other column has a value for each payment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from features.declaration import FeatureSet
 from features.history.records import CHANNEL, COUNTRY, unpack_trait
 from features.history.store import Ints
+from features.own_payment import texts
 from fraudstream.lab.dataset.database import DatasetBatch
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from fraudstream.lab.evaluation.request import Progress
-from fraudstream.lab.training.segments import card_ages_ms
+from fraudstream.lab.training.segments import NamedTexts, card_ages_ms
 from fraudstream.lab.training.vectors import Table, TableRows, TableWriter, VectorPass, row_blocks
 from metrics.alerts import first_frauds
 from metrics.card_precision import KnownFrauds, known_compromised
@@ -29,14 +30,16 @@ class PaymentColumns(NamedTuple):
     """What training has no use for, of n payments in the order of their table; each column has the shape (n,).
 
     `currency` is a place in `currencies`. `channel` and `country` (the merchant's) are packed as in histories; 0 where
-    the file gives none.
+    the file gives none. `categories` are places in the texts of each of `named`, of shape (n, named).
     """
 
     amount_minor: Ints
     currency: Ints
     channel: Ints
     country: Ints
+    categories: Ints
     currencies: tuple[str, ...]
+    named: tuple[NamedTexts, ...] = ()
 
 
 class FileTable(NamedTuple):
@@ -55,7 +58,7 @@ class EvaluatedPayments(NamedTuple):
         fraud: the outcome.
         amount_minor: in minor units of its currency.
         currency: a place in the currencies of the file.
-        channel, country: as in `PaymentColumns`.
+        channel, country, categories: as in `PaymentColumns`.
         card_age_ms: the time since the card's first payment in the file.
         blocked: whether the card was known to be compromised when the payment's day began.
         first_fraud: whether it is the first fraud of its card in the file.
@@ -68,6 +71,7 @@ class EvaluatedPayments(NamedTuple):
     currency: Ints
     channel: Ints
     country: Ints
+    categories: Ints
     card_age_ms: Ints
     blocked: Bools
     first_fraud: Bools
@@ -84,13 +88,15 @@ def read_file_tables(
     folder: Path,
     progress: Progress,
     predictions: PredictionsFile | None = None,
+    *,
+    categories: Sequence[str] = (),
 ) -> dict[str, FileTable]:
     """Return the payments of a file with the vectors of each feature set, by fingerprint; see `read_payments`."""
     found: dict[str, FileTable] = {}
     for fingerprint, feature_set in feature_sets.items():
         place = folder / f"vectors-{len(found)}"
         place.mkdir()
-        found[fingerprint] = read_payments(source, feature_set, place, progress, predictions)
+        found[fingerprint] = read_payments(source, feature_set, place, progress, predictions, categories=categories)
     return found
 
 
@@ -100,10 +106,12 @@ def read_payments(
     folder: Path,
     progress: Progress,
     predictions: PredictionsFile | None = None,
+    *,
+    categories: Sequence[str] = (),
 ) -> FileTable:
     """Compute the vectors of all payments of a file; the matrix is a file in `folder`.
 
-    `predictions` are those from storage, which a feature set may read.
+    `predictions` are those from storage, which a feature set may read. `categories` are fields whose texts are kept.
 
     Raises:
         FormulaError: a formula of the feature set raised, or returned no number.
@@ -111,14 +119,16 @@ def read_payments(
     writer = TableWriter(source.facts.rows, len(feature_set.names), folder)
     pass_, parts = VectorPass(source, feature_set, predictions), list[_ColumnParts]()
     currencies: dict[str, int] = {}
+    places: dict[str, dict[str | None, int]] = {name: {None: 0} for name in categories}
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions
         labels, money = (rows.labelled_ms, rows.fraud), (seen.amount_minor, rows.currencies)
         writer.append(TableRows(matrix, seen.occurred_ms, *labels, decided, seen.card_ids, *money))
-        parts.append(_ColumnParts.of(rows, currencies))
+        parts.append(_ColumnParts.of(rows, currencies, places))
     writer.table.fingerprint = pass_.fingerprint
     joined = _ColumnParts(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    return FileTable(writer.table, PaymentColumns(**joined._asdict(), currencies=tuple(currencies)))
+    named = tuple(NamedTexts(name, tuple(text or "" for text in known)) for name, known in places.items())
+    return FileTable(writer.table, PaymentColumns(**joined._asdict(), currencies=tuple(currencies), named=named))
 
 
 class _ColumnParts(NamedTuple):
@@ -128,12 +138,19 @@ class _ColumnParts(NamedTuple):
     currency: Ints
     channel: Ints
     country: Ints
+    categories: Ints
 
     @classmethod
-    def of(cls, rows: DatasetBatch, currencies: dict[str, int]) -> "_ColumnParts":
+    def of(
+        cls, rows: DatasetBatch, currencies: dict[str, int], places: Mapping[str, dict[str | None, int]]
+    ) -> "_ColumnParts":
         seen = rows.transactions
         numbers = np.array([currencies.setdefault(one, len(currencies)) for one in rows.currencies], np.int64)
-        return cls(seen.amount_minor, numbers, unpack_trait(seen.traits, CHANNEL), unpack_trait(seen.traits, COUNTRY))
+        categories = np.empty((len(numbers), len(places)), np.int64)
+        for at, (name, known) in enumerate(places.items()):
+            categories[:, at] = [known.setdefault(text, len(known)) for text in texts(name, seen)]
+        channel, country = unpack_trait(seen.traits, CHANNEL), unpack_trait(seen.traits, COUNTRY)
+        return cls(seen.amount_minor, numbers, channel, country, categories)
 
 
 def payments_of(file: FileTable, rows: Ints, fraud: NDArray[np.int8]) -> EvaluatedPayments:
@@ -149,6 +166,7 @@ def payments_of(file: FileTable, rows: Ints, fraud: NDArray[np.int8]) -> Evaluat
         currency=columns.currency[rows],
         channel=columns.channel[rows],
         country=columns.country[rows],
+        categories=columns.categories[rows],
         card_age_ms=card_ages_ms(table)[rows],
         blocked=known_compromised(table.card[rows], table.occurred_ms[rows], known),
         first_fraud=first_frauds(table.card, table.occurred_ms, (fraud == 1) & table.decided)[rows],

@@ -2,6 +2,7 @@
 
 EvaluationError                catch this to catch all of ours; a problem with the file itself is a `FileError`
 ├── NotHeldBackError           the payments asked for were trained on: choose later ones, or say that they may count
+├── UnknownSegmentError        segments are asked for by a field that is no category: name one that is
 ├── UnstatedCostsError         costs are stated for some currencies of the file: state them for each, or for none
 └── NothingToEvaluateError     no payment counts, or all of them have one outcome: add days or labels
 """
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from features.own_fields import CONTRACT_FIELDS, FieldKind
 from features.vector.sets import FeatureSets
 from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from metrics.bootstrap import BootstrapPlan
@@ -20,6 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Called now and then with the name of the stage, how much of it is done, and the total."""
 BUDGETS = (10, 20, 50, 100, 200, 500)
 DRAWS = 1_000
+_ALWAYS = ("channel", "merchant_country")
 
 
 class EvaluationError(StreamError):
@@ -28,6 +31,10 @@ class EvaluationError(StreamError):
 
 class NotHeldBackError(EvaluationError):
     """The model was trained on payments that were asked for, so they cannot be called held back."""
+
+
+class UnknownSegmentError(EvaluationError):
+    """Segments are asked for by a field that is no category, or is not declared."""
 
 
 class UnstatedCostsError(EvaluationError):
@@ -100,7 +107,11 @@ class EvaluationRequest:
     `models` is the URL of the repository, or its place; `model` and `against` name models by digest or the beginning of
     one. `sets` are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that
     read the file; they change the time, not the result. `predictions` is the file of the predictions from storage that
-    features of the models read.
+    features of the models read. `segments` are fields that are categories, declared or of the contract; by each the
+    figures are stated, too.
+
+    Raises:
+        UnknownSegmentError: a field is no category; the message names those that are.
     """
 
     file: Path
@@ -113,3 +124,18 @@ class EvaluationRequest:
     terms: EvaluationTerms = field(default_factory=EvaluationTerms)
     threads: int = 2
     predictions: Path | None = None
+    segments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = segment_fields(self.sets)
+        if unknown := [name for name in self.segments if name not in known]:
+            raise UnknownSegmentError(
+                f"{', '.join(unknown)}: no category that segments can be cut by; there are {', '.join(known)}, and "
+                "amount, channel, country and card are always cut by"
+            )
+
+
+def segment_fields(sets: FeatureSets) -> list[str]:
+    """Return the categories that segments can be cut by when they are named: declared ones, and the contract's."""
+    of_contract = [name for name, one in CONTRACT_FIELDS.items() if one.kind is FieldKind.CATEGORY]
+    return [*sets.fields.categories, *(name for name in of_contract if name not in _ALWAYS)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from features.history.store import Ints
+from features.own_fields import CARRIED
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.own_columns import OwnColumns
 from fraudstream.lab.dataset.predictions_file import open_needed
@@ -63,13 +64,17 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
     names = {name for one in sets.values() for name in one.prediction_delays_ms}
     with (
         open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
-        TransactionsFile(
-            request.file, folder, request.threads, own=OwnColumns.of(request.sets), needs_labels=True
-        ) as source,
+        TransactionsFile(request.file, folder, request.threads, own=_columns(request), needs_labels=True) as source,
     ):
         progress("read", 1, 1)
-        found = read_file_tables(source, sets, folder, progress, predictions)
+        found = read_file_tables(source, sets, folder, progress, predictions, categories=request.segments)
     return [found[model.fingerprint] for model in models]
+
+
+def _columns(request: EvaluationRequest) -> OwnColumns:
+    """Return the columns of fields that models read, and those that segments are cut by."""
+    read = OwnColumns.of(request.sets)
+    return read._replace(carried=read.carried.union(CARRIED) if {*CARRIED} & {*request.segments} else read.carried)
 
 
 def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progress) -> ModelOnFile:
@@ -97,6 +102,7 @@ def _measured(
     reference = [ReferenceGroups.of(one.reference_scores) for one in models]
     context = SliceContext(payments, scored, terms, reference)
     history_ms = int(payments.occurred_ms[0] - file.table.occurred_ms[0])
+    cut_by = file.columns.currencies, history_ms, file.columns.named
     return EvaluationReport(
         made_at=format_time(request.made_ms),
         data=data_of(request, file.table, scope, payments),
@@ -107,5 +113,5 @@ def _measured(
         models=evaluations_of(whole, models, (payments, scope), terms, progress),
         differences=differences_of(whole, terms),
         weeks=slice_reports(context, weeks(payments), progress),
-        segments=slice_reports(context, segment_slices(payments, file.columns.currencies, history_ms), progress),
+        segments=slice_reports(context, segment_slices(payments, *cut_by), progress),
     )

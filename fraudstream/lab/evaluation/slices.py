@@ -1,4 +1,4 @@
-"""The same figures by week, and by segment: band of the amount, channel, country, and whether a card is new.
+"""The same figures by week, and by segment: band of the amount, channel, country, whether a card is new, categories.
 
 A model that is good on the whole may be useless where it matters; and one that was good in its first week may not be in
 its fourth.
@@ -25,7 +25,7 @@ from fraudstream.lab.evaluation.figures import (
 from fraudstream.lab.evaluation.payments import EvaluatedPayments
 from fraudstream.lab.evaluation.report import SliceEvaluation
 from fraudstream.lab.evaluation.request import EvaluationTerms, Progress
-from fraudstream.lab.training.segments import SegmentColumns, segments
+from fraudstream.lab.training.segments import NamedTexts, SegmentColumns, segments
 from metrics.columns import Floats, Ints
 from models.times import format_time
 
@@ -61,12 +61,19 @@ def weeks(payments: EvaluatedPayments) -> list[PaymentSlice]:
     return found
 
 
-def segment_slices(payments: EvaluatedPayments, currencies: Sequence[str], history_ms: int) -> list[PaymentSlice]:
+def segment_slices(
+    payments: EvaluatedPayments, currencies: Sequence[str], history_ms: int, named: Sequence[NamedTexts] = ()
+) -> list[PaymentSlice]:
     """Return the segments of every kind that the file tells apart; see `segments`."""
     columns = SegmentColumns(
-        payments.amount_minor, payments.currency, payments.channel, payments.country, payments.card_age_ms
+        payments.amount_minor,
+        payments.currency,
+        payments.channel,
+        payments.country,
+        payments.card_age_ms,
+        payments.categories,
     )
-    return [PaymentSlice(*one) for one in segments(columns, currencies, history_ms)]
+    return [PaymentSlice(*one) for one in segments(columns, currencies, history_ms, named)]
 
 
 def slice_reports(

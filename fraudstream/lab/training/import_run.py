@@ -25,7 +25,7 @@ from fraudstream.lab.training.assembly import (
     store,
 )
 from fraudstream.lab.training.labels import label_terms
-from fraudstream.lab.training.leaks import find_changed, find_leaks, refuse_leaks
+from fraudstream.lab.training.leaks import constant_on_cards, find_changed, find_leaks, refuse_leaks
 from fraudstream.lab.training.model_file import ModelFile, read_model_file
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream.lab.training.request import ImportReport, ImportRequest, Progress, UnusableModelError
@@ -135,6 +135,7 @@ def _warnings(request: ImportRequest, model: ModelFile, table: Table, vectors: V
             f"the file has {len(table.fraud):,} of the {vectors.description.rows:,} vectors that were computed: if "
             "frauds were kept and others left out, the probabilities are too high"
         )
+    yield from constant_on_cards(table, vectors.feature_set)
 
 
 def _weaknesses(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:

@@ -10,6 +10,8 @@ names the feature and says why. They look at the rows that trees are grown on, n
 - **Other values than at the decision**: a file of vectors carries histories as they were at some payments, and these
   give other values than the rows of the file.
 - **Labels that are known at their payments**, counted by a feature without a delay.
+
+Fields that are the same in all of a card's payments are told of, and never refused: some belong to the card.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from features.aggregates import OF_LABELS
 from features.declaration import DAY_MS, MINUTE_MS, FeatureSet
 from features.history.store import Ints
+from features.own_fields import CARRIED, CONTRACT_FIELDS, FieldKind, OwnValue
 from fraudstream.lab.dataset.errors import MissingExtraError
 from fraudstream.lab.training.request import LeakError
 from fraudstream.lab.training.vectors import Table
@@ -45,6 +48,11 @@ _FEWEST_PROBES = 3
 _SAME_PAYMENT = 0.75
 """A row of which this share of the columns equals a probe's is the probe's payment."""
 _BLOCK_ROWS = 65_536
+_MOST_HISTORY_ROWS = 200_000
+_FEWEST_PAYMENTS, _FEWEST_DAYS = 3, 3
+"""Of a card that tells whether a field changes."""
+_FEWEST_VARYING, _HARDLY_ANY = 20, 0.01
+"""So many cards would have several values by chance; at most this part of them has some."""
 _AT_ONCE_MS = MINUTE_MS
 _ADVICE = "compute features from what was known at the decision, or accept one that is known then by --accept FEATURE"
 
@@ -170,6 +178,56 @@ def _labels_at_once(table: Table, rows: Ints, feature_set: FeatureSet) -> Iterat
                 f"counts labels as soon as they are known, and {at_once.mean():.0%} of the frauds are known at their "
                 "payment: state in labelled_at when a label was really known, or give the feature a delay",
             )
+
+
+def constant_on_cards(table: Table, feature_set: FeatureSet) -> Iterator[str]:
+    """Yield what to know of fields of which each card has one value in all of its payments.
+
+    A number that does not change over a card's days is probably today's value, exported with old payments. A category
+    or a flag may be a property of the card. A field is told of only if chance would let many cards have several values.
+    """
+    rows = np.flatnonzero(table.decided)[-_MOST_HISTORY_ROWS:]
+    fields = {at: one.aggregate.field for at, one in enumerate(feature_set.rows) if isinstance(one.aggregate, OwnValue)}
+    named = {at: one for at, one in fields.items() if one is not None and _is_of_producer(one.name)}
+    constant = {at: one for at, one in named.items() if _is_constant(table, rows, at)}
+    numbers = [feature_set.names[at] for at, one in constant.items() if one.kind is FieldKind.NUMBER]
+    others = [feature_set.names[at] for at, one in constant.items() if one.kind is not FieldKind.NUMBER]
+    for name in numbers:
+        yield (
+            f"{name} has one value for each card in all of its payments, over days: probably a leak, today's value in "
+            "old rows, which tells the future; export what was known at each payment"
+        )
+    if others:
+        yield (
+            f"{', '.join(others)}: one value for each card in all of its payments, over days; that is right for what "
+            "belongs to the card, such as its BIN; of anything else, export what was known at each payment"
+        )
+
+
+def _is_of_producer(name: str) -> bool:
+    """Tell whether a field is a declared one, or the card's country, which comes in no history."""
+    return name not in CONTRACT_FIELDS or name in CARRIED
+
+
+def _is_constant(table: Table, rows: Ints, column: int) -> bool:
+    """Tell whether hardly any card has two values of a column, though by chance many would."""
+    values, cards, times = table.matrix[rows, column], table.card[rows], table.occurred_ms[rows]
+    known = ~np.isnan(values)
+    order = np.lexsort((times[known], cards[known]))
+    values, cards, times = values[known][order], cards[known][order], times[known][order]
+    if not len(values):
+        return False
+    first = np.flatnonzero(np.r_[True, cards[1:] != cards[:-1]])
+    counts = np.diff(np.r_[first, len(cards)])
+    lasts = times[first + counts - 1] - times[first] >= _FEWEST_DAYS * DAY_MS
+    chosen = np.flatnonzero((counts >= _FEWEST_PAYMENTS) & lasts)
+    changes = np.r_[0, np.cumsum(values[1:] != values[:-1])]
+    varying = int((changes[first + counts - 1] > changes[first])[chosen].sum())
+    shares = np.unique(values, return_counts=True)[1] / len(values)
+    lengths, cards_of_length = np.unique(counts[chosen], return_counts=True)
+    alike = np.array([(shares**length).sum() for length in lengths.tolist()])
+    expected = float((cards_of_length * (1 - alike)).sum())
+    return expected >= _FEWEST_VARYING and varying <= _HARDLY_ANY * expected
 
 
 def find_changed(table: Table, probes: ProbeHistories, names: tuple[str, ...]) -> Iterator[Leak]:

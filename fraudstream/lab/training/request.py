@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from features.declaration import DAY_MS, FeatureSet
+from features.own_fields import OwnValue
 from features.vector.sets import FeatureSets
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream_client.field_types import FORM_OF_TOKENS
@@ -128,7 +129,12 @@ class PolicyWish(NamedTuple):
     def rule_problems(self, names: Collection[str]) -> Iterator[str]:
         """Yield what prevents the rules from reading these features, the model's."""
         if self.rules is not None and (unknown := sorted(self.rules.features.difference(names))):
-            yield f"rules: the model has no feature {', '.join(unknown)}"
+            own = OwnValue("").column
+            rows = ", ".join(f'own("{name.removeprefix(own)}")' for name in unknown if name.startswith(own))
+            advice = (
+                f"; a rule on a field needs its row in FEATURES, and a model trained with it: {rows}" if rows else ""
+            )
+            yield f"rules: the model has no feature {', '.join(unknown)}{advice}"
 
 
 class ArtifactTerms(NamedTuple):

@@ -32,7 +32,7 @@ from fraudstream.lab.training.assembly import (
 )
 from fraudstream.lab.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
 from fraudstream.lab.training.labels import LabelTerms, chosen_labels, look_at_labels
-from fraudstream.lab.training.leaks import find_leaks, refuse_leaks
+from fraudstream.lab.training.leaks import constant_on_cards, find_leaks, refuse_leaks
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream.lab.training.refit import refit
 from fraudstream.lab.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
@@ -206,6 +206,7 @@ def _warnings(request: TrainingRequest, table: Table, parts: Split, built: Built
         alerts[np.argsort(-margins_there, kind="stable")[: round(volume.alert_share * len(tested))]] = True
         yield from declines_beyond_asked(volume, request.terms)
     yield from chosen_labels(table, tested, alerts)
+    yield from constant_on_cards(table, request.feature_set)
     if request.refit and built.artifact.manifest.measured is None:
         yield "the stored model is the measured one: frauds come too close together in time to fit it again"
     delay_ms = label_delay_ms(table)

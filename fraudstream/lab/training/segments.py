@@ -1,4 +1,4 @@
-"""Segments that a fraud team looks at: bands of the amount, channel, country, and whether a card is new."""
+"""Segments that a fraud team looks at: bands of the amount, channel, country, whether a card is new, any category."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +15,8 @@ NOT_GIVEN = "not given"
 NEW_CARD_MS = 7 * DAY_MS
 """A card is new for so long from its first payment in the file on."""
 MOST_COUNTRIES = 8
-"""Of the merchants, by payments; the others are one segment."""
+"""Of the merchants, by payments; the others are one segment. So are those of any category."""
+_KINDS = ("amount", "card", "channel", "country", "week")
 _QUANTILES = (0.25, 0.5, 0.75, 0.95)
 """Where the amounts of a currency are cut into bands."""
 _DIGITS = 2
@@ -23,11 +24,28 @@ _LEAST_CURRENCY_SHARE = 0.02
 """Amounts of a currency with fewer payments are one band."""
 
 
+class NamedTexts(NamedTuple):
+    """The texts of a field that is a category, in the order of their first payments; at place 0 none is given."""
+
+    name: str
+    texts: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The kind of its segments: its name, told apart from the other kinds."""
+        return f"attributes.{self.name}" if self.name in _KINDS else self.name
+
+    def text(self, place: int) -> str:
+        """Return the name of a segment."""
+        return self.texts[place] if place else NOT_GIVEN
+
+
 class SegmentColumns(NamedTuple):
     """What segments are cut by, of n payments; each column has the shape (n,).
 
     `currency` is a place in a list of codes. `channel` and `country` (the merchant's) are packed as in histories; 0
-    where the file gives none. `card_age_ms` is the time since the card's first payment in the file.
+    where the file gives none. `card_age_ms` is the time since the card's first payment in the file. `categories` has
+    the shape (n, k): places in the texts of k fields.
     """
 
     amount_minor: Ints
@@ -35,6 +53,7 @@ class SegmentColumns(NamedTuple):
     channel: Ints
     country: Ints
     card_age_ms: Ints
+    categories: Ints
 
 
 class Segment(NamedTuple):
@@ -45,7 +64,9 @@ class Segment(NamedTuple):
     rows: Ints
 
 
-def segments(payments: SegmentColumns, currencies: Sequence[str], history_ms: int) -> list[Segment]:
+def segments(
+    payments: SegmentColumns, currencies: Sequence[str], history_ms: int, named: Sequence[NamedTexts] = ()
+) -> list[Segment]:
     """Return the segments of every kind that the file tells apart, those without payments left out.
 
     Args:
@@ -53,6 +74,7 @@ def segments(payments: SegmentColumns, currencies: Sequence[str], history_ms: in
         currencies: the codes that `payments.currency` are places in.
         history_ms: how long before the first of these payments the file begins; if cards cannot have become known
             meanwhile, new cards are no segment.
+        named: the k fields that `payments.categories` are places in; one that the file does not give is no kind.
     """
     found = list(_amount_bands(payments, currencies))
     for kind, column, name in (
@@ -67,6 +89,9 @@ def segments(payments: SegmentColumns, currencies: Sequence[str], history_ms: in
         found += [
             Segment("card", name, np.flatnonzero(which)) for name, which in zip(names, (is_new, ~is_new), strict=True)
         ]
+    for at, field in enumerate(named):
+        if payments.categories[:, at].any():
+            found += _named(field.kind, payments.categories[:, at], field.text)
     return [one for one in found if len(one.rows)]
 
 

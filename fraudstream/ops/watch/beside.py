@@ -1,4 +1,4 @@
-"""What runs beside the guard in its process: incidents told of and sent, and live models watched for drift."""
+"""What runs beside the guard in its process: incidents told of and sent, live models and payments' fields watched."""
 
 import logging
 from pathlib import Path
@@ -8,6 +8,7 @@ from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.rollout.guard.presence import GuardPresence
 from fraudstream.ops.watch.drift.checkpoint import DriftCheckpoint
 from fraudstream.ops.watch.drift.process import DriftWatcher
+from fraudstream.ops.watch.fields.process import FieldWatcher
 from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint
 from fraudstream.ops.watch.incidents.deliveries import Deliveries
 from fraudstream.ops.watch.incidents.process import IncidentTeller
@@ -15,7 +16,7 @@ from models.commands import SHORT_DIGEST
 from stream.settings import PREFIX, Settings
 
 _GUARD, _INCIDENTS = logging.getLogger("fraudstream.guard"), logging.getLogger("fraudstream.incidents")
-_DRIFT = logging.getLogger("fraudstream.drift")
+_DRIFT, _FIELDS = logging.getLogger("fraudstream.drift"), logging.getLogger("fraudstream.fields")
 
 
 def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) -> FoldThreads:
@@ -30,7 +31,8 @@ def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) 
     threads = [tells(IncidentTeller(settings, kept, tail))]
     threads.append(sends(Deliveries(settings)) if settings.incident_webhook else shows(GuardPresence(settings)))
     known = None if checkpoint is None else DriftCheckpoint(checkpoint)
-    return FoldThreads(*threads, watches(DriftWatcher(settings, known, tail=tail)))
+    watched = watches(DriftWatcher(settings, known, tail=tail))
+    return FoldThreads(*threads, watched, watches_fields(FieldWatcher(settings)))
 
 
 def tells(teller: IncidentTeller) -> FoldThread:
@@ -57,3 +59,15 @@ def watches(watcher: DriftWatcher) -> FoldThread:
         return [said] if named else []
 
     return FoldThread(watcher, "live models are not watched for drift", watcher.gauges.gauges, _DRIFT, unknown)
+
+
+def watches_fields(watcher: FieldWatcher) -> FoldThread:
+    """Return what watches the fields of payments, and says where it does not know the declared ones."""
+
+    def unknown() -> list[str]:
+        said = (
+            f"attributes of payments are not watched, since {PREFIX}FEATURES cannot be loaded here: {watcher.unknown}"
+        )
+        return [said] if watcher.unknown else []
+
+    return FoldThread(watcher, "the fields of payments are not watched", watcher.gauges, _FIELDS, unknown)

@@ -7,6 +7,7 @@ from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.quantities import Count, Moment, quantity_text
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.guard import status as rollout_status
+from fraudstream.ops.watch.fields.telling import percent
 from fraudstream.ops.watch.fleet_status import FleetStatus, duration_text, look_first, role_rows
 from fraudstream.ops.watch.incidents.texts import amounts_text
 from fraudstream.ops.watch.incidents.told import SHORT_ID
@@ -14,6 +15,7 @@ from models.commands import SHORT_DIGEST
 from stream.code_version import code_version
 
 _MOST_PARTITIONS = 8
+_MOST_FIELDS = 20
 NameOf = Callable[[str], str]
 """Says what a digest is."""
 
@@ -30,6 +32,7 @@ def state_fleet(found: FleetStatus, name: NameOf) -> Report:
             Section("What a guard does next", (Note(points=tuple(rollout_status.lines(found.guard, name))),)),
             Section("Partitions of the input", (_partitions(found),)),
             Section("Open incidents", (_incidents(found),)),
+            Section("Fields of payments", (_fields(found),)),
         ),
         Provenance("what the topics, the consumer group and Redis have now", None, None, found.at_ms, code_version()),
     )
@@ -114,3 +117,25 @@ def _incident_rows(found: FleetStatus) -> Iterator[tuple[str | Count, ...]]:
             Count(last.events),
             amounts_text(last.amounts),
         )
+
+
+def _fields(found: FleetStatus) -> DataTable | Note:
+    """List the fields that stopped or began, and the attributes that nobody declares; the others are counted."""
+    fields = found.fields
+    if fields is None:
+        return Note("They could not be read within seconds; the guard watches them in the background.")
+    changed = {one.name: "stopped" for one in fields.stopped} | {one.name: "new" for one in fields.begun}
+    rows = [
+        (one.name, changed[one.name], _share(one.before), _share(one.now))
+        for one in fields.shares
+        if one.name in changed
+    ]
+    rows += [(name, "not declared", "", _share(share)) for name, share in fields.undeclared.items()]
+    if not rows:
+        return Note(f"Of {len(fields.shares)} optional fields and declared attributes none has stopped or begun.")
+    title = f"Of {fields.payments:,} payments of the last 30 minutes"
+    return DataTable(title, ("Field", "", "Day before", "Now"), tuple(rows[:_MOST_FIELDS]))
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else percent(share)

@@ -16,6 +16,9 @@ from fraudstream.ops.rollout.deployments.state import DeploymentState, read_stat
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.rollout.guard.presence import NO_GUARD, WITHOUT_A_GUARD
+from fraudstream.ops.watch.fields.judgement import FieldFindings
+from fraudstream.ops.watch.fields.sample import look_at_fields
+from fraudstream.ops.watch.fields.telling import field_lines
 from fraudstream.ops.watch.incidents.told import SHORT_ID, ToldIncident, read_incidents
 from fraudstream_client.incidents import Severity
 from guards.shares import share_text
@@ -94,6 +97,8 @@ class FleetStatus(NamedTuple):
     incidents: tuple[ToldIncident, ...]
     letters: RecentLetters = RecentLetters()
     look_back: LookBack = LookBack()
+    fields: FieldFindings | None = FieldFindings()
+    """What comes of payments' fields; None where it could not be read in time."""
 
     @property
     def worst(self) -> PartitionWait | None:
@@ -113,6 +118,7 @@ class FleetStatus(NamedTuple):
             "incidents": [one.facts() for one in self.incidents],
             "dead_letters": self.letters.facts(),
             "history_missing_days": missing_days(self.state.histories.days, self.look_back.days),
+            "fields": None if self.fields is None else self.fields.facts(),
             "look_first": [one._asdict() for one in look_first(self)],
         }
 
@@ -151,6 +157,7 @@ async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Te
         await _waits(settings, state.unread),
         tuple(one for one in await read_incidents(settings) if one.last.is_open),
         recent_letters(await read_letters(settings, at_ms - _LETTERS_MS), settings.deployment, at_ms),
+        fields=await look_at_fields(settings),
     )
 
 
@@ -177,7 +184,7 @@ def look_first(status: FleetStatus) -> list[FirstLook]:
     """Return what to look at, the most urgent first; empty if there is nothing."""
     return [*_nobody_decides(status), *_incidents(status, Severity.PAGE), *_behind(status), *_histories(status),
             *_guard(status), *_incidents(status, Severity.TICKET), *_letters(status), *_faults(status),
-            *_young(status)]  # fmt: skip
+            *_young(status), *_fields(status)]  # fmt: skip
 
 
 def _nobody_decides(status: FleetStatus) -> Iterator[FirstLook]:
@@ -256,6 +263,14 @@ def _faults(status: FleetStatus) -> Iterator[FirstLook]:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in faults.kinds.items())
         what = f"{faults.faulty:,} of {faults.decisions:,} decisions of the last 10 minutes have a fault: {kinds}"
         yield FirstLook(what, "fraudstream deployment status")
+
+
+def _fields(status: FleetStatus) -> Iterator[FirstLook]:
+    """Yield what changed that no open incident tells of, as where no guard runs."""
+    told = {name for _, last in status.incidents for name in last.reasons}
+    for name, line in field_lines(status.fields):
+        if name not in told:
+            yield FirstLook(line, "fraudstream features list")
 
 
 def duration_text(length_ms: int) -> str:

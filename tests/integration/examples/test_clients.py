@@ -98,6 +98,7 @@ def valid_decisions(fleet: Fleet) -> tuple[list[Decision], ValidScores[Any]]:
             "transaction_id": score.transaction_id,
             "decision": score.decision,
             "decided_by": score.decided_by,
+            "attributes": score.attributes or {},
         }
         for record, score in reader.of(fleet.read("scores"))
     ]
@@ -139,6 +140,10 @@ def test_a_consumer_that_is_killed_writes_each_valid_decision_once_and_no_void_o
     assert summary == f"{reader.void} void, {reader.unreadable} unreadable"
     assert min(reader.void, reader.unreadable) > 100
     assert {decision["log"] for decision in expected} == {0, 1}
+    assert {json.dumps(decision["attributes"]) for decision in expected} == {
+        "{}",
+        '{"browser": "\\u00fc", "ip_country": "NG"}',
+    }
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -20,8 +20,10 @@ CARDS, MERCHANTS, COUNTRIES = ("c0", "c1", "c2"), ("m0", "m1"), ("FR", "NG")
 ORDER = list(Decision)
 ACTIONS = list(RuleAction)
 
-bound = st.builds(FeatureBound, above=st.integers(-2, 2).map(float), below=st.none()) | st.builds(
-    FeatureBound, above=st.none(), below=st.integers(-2, 2).map(float)
+bound = (
+    st.builds(FeatureBound, above=st.integers(-2, 2).map(float), below=st.none())
+    | st.builds(FeatureBound, above=st.none(), below=st.integers(-2, 2).map(float))
+    | st.sampled_from([FeatureBound(among=("x",), codes=(1,)), FeatureBound(among=("x", "y"), codes=(0, 7))])
 )
 
 
@@ -68,6 +70,7 @@ def matches(rule: ListRule, one: Any) -> bool:
     for name, stated in rule.features.items():
         conditions.append(stated.above is None or values[name] > stated.above)
         conditions.append(stated.below is None or values[name] < stated.below)
+        conditions.append(not stated.codes or values[name] in stated.codes)
     return all(conditions)
 
 
@@ -114,6 +117,9 @@ def test_rules_decide_as_a_recount_of_each_payment_says(rules: RuleSet, payments
         ('{"rules":[{"name":"A b","action":"block","cards":["c"]}]}', "name"),
         ('{"rules":[{"name":"a","action":"block","card":["c"]}]}', "unknown field `card`"),
         ('{"rules":[{"name":"a","action":"block","features":{"a":{}}}]}', "expected above, below or both"),
+        ('{"rules":[{"name":"a","action":"block","features":{"a":{"among":["x"],"above":1,"codes":[1]}}}]}',
+         "or else among"),
+        ('{"rules":[{"name":"a","action":"block","features":{"a":{"among":["x"]}}}]}', "as many codes as texts"),
         ('{"rules":[{"name":"a","action":"block","countries":["fr"]}]}', "countries"),
         ('{"rules":[{"name":"a","action":"block","cards":["c"]},{"name":"a","action":"allow","cards":["c"]}]}',
          "a name occurs twice"),

@@ -124,6 +124,18 @@ EXPLANATIONS: Mapping[IncidentRule, Explanation] = MappingProxyType(
             "Every payment was decided as before. The reports arrive again, or those that arrive are what is expected "
             "from now on.",
         ),
+        IncidentRule.FIELD_STOPPED: Explanation(
+            "Payments lacked details",
+            "Some details that payments usually come with did not come with them.",
+            "Every payment is decided, with less known about it than before.",
+            "Every payment was decided, with less known about it than before.",
+        ),
+        IncidentRule.FIELD_BEGUN: Explanation(
+            "Payments come with new details",
+            "Payments come with details that they did not have on the day before.",
+            "Every payment is decided as before.",
+            "Every payment was decided as before.",
+        ),
     }
 )
 """What each rule's incidents mean for a customer. What a guard did is told by the commands."""

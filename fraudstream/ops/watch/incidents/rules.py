@@ -82,9 +82,16 @@ RULES: Mapping[IncidentRule, RuleTerms] = MappingProxyType(
         IncidentRule.LABELS_MISSING: RuleTerms(
             Severity.TICKET, (OPERATIONS, FRAUD), opens_after_s=0, quiet_s=0, sporadic=False
         ),
+        IncidentRule.FIELD_STOPPED: RuleTerms(
+            Severity.TICKET, (OPERATIONS, FRAUD), opens_after_s=0, quiet_s=0, sporadic=False
+        ),
+        IncidentRule.FIELD_BEGUN: RuleTerms(Severity.TICKET, (FRAUD,), opens_after_s=0, quiet_s=0, sporadic=False),
     }
 )
 """What each rule says."""
 
-TOLD_BY_THE_WATCH = frozenset({IncidentRule.DRIFT, IncidentRule.LABELS_MISSING})
-"""The rules of `fraudstream.ops.watch.drift`, whose windows have days; the fold of seconds leaves them out."""
+TOLD_BY_THE_WATCH = frozenset(
+    {IncidentRule.DRIFT, IncidentRule.LABELS_MISSING, IncidentRule.FIELD_STOPPED, IncidentRule.FIELD_BEGUN}
+)
+"""The rules of `drift` and `fields` in `fraudstream.ops.watch`, whose windows have minutes or days; the fold of seconds
+leaves them out."""

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.own_fields import category_code
+from features.own_fields import DeclaredFields, category_code
+from fraudstream.lab.training.rules_file import read_rules
 from fraudstream_client.outputs import Score
+from models.artifact import read_artifact, with_policy, write_artifact
 from models.repository import Repository
 from support.acceptance import sized
 from support.features.own_fields_set import FIELDS, fields_of, is_fraud
@@ -31,6 +34,15 @@ PARTS = 6
 COUNT = sized(2_400, 200_000)
 ROWS = 6_000
 HOUR_MS = 3_600_000
+RULES = """
+[[rules]]
+name = "far"
+action = "review"
+[rules.fields]
+ip_country = { among = ["NG", "VN"] }
+three_ds = { is = false }
+ip_distance = { above = 200.5 }
+"""
 LATER = [one for one in NEXT_FIELDS if one.name == ADDED]
 CATEGORIES = [one.name for one in FIELDS if one.kind.value == "category"]
 
@@ -59,6 +71,14 @@ def as_file(path: Path, payments: list[dict[str, Any]]) -> Path:
     return path
 
 
+def with_rules(contents: dict[str, bytes], file: Path) -> dict[str, bytes]:
+    """Return the files of a model with rules beside it."""
+    file.write_text(RULES)
+    rules, given = read_rules(file, DeclaredFields(FIELDS)), read_artifact(contents)
+    manifest = with_policy(given.manifest, given.manifest.policy, None, rules, None)
+    return write_artifact(msgspec.structs.replace(given, manifest=manifest))
+
+
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The files of two models that were trained with the fields, of one version and the next."""
@@ -69,7 +89,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes]
         manifest = json.loads(found["manifest.json"])
         assert manifest["metrics"]["average_precision"] > 0.8, manifest["metrics"]
         assert set(manifest["categories"]) >= {f"own_{name}" for name in CATEGORIES}
-    return first, second
+    return with_rules(first, folder / "rules.toml"), second
 
 
 @pytest.mark.full_size
@@ -126,6 +146,7 @@ def test_own_fields_are_decided_by_and_come_out_again(
     for one in valid[:: COUNT // 500]:
         says_what_was_sent(one, payments[int(one.transaction_id.removeprefix("t-"))])
     assert any(one.decision != "approve" for one in valid)
+    assert any(is_ruled(one) for one in valid)
     out = apart.folder / "out.parquet"
     arguments = ("score", "--topic", "--diff", "--json", "--threads", "2", "--out", str(out))
     done = apart.cli(*arguments, seconds=120 + COUNT / 500, FEATURES=BOTH)
@@ -133,10 +154,15 @@ def test_own_fields_are_decided_by_and_come_out_again(
     report(", ".join(f"{name} {found[name]}" for name in ("compared", "equal", "explained", "unexplained", "void")))
     assert (found["compared"], found["unexplained"]) == (COUNT, 0), json.dumps(found["examples"], indent=1)[:3000]
     assert found["equal"] >= 0.95 * COUNT
-    replayed = apart.cli("replay", valid[-1].transaction_id, "--json")
-    assert json.loads(replayed.stdout)["equal"], replayed.stdout + replayed.stderr
+    for one in (valid[-1], next(one for one in valid if is_ruled(one))):
+        replayed = apart.cli("replay", one.transaction_id, "--json")
+        assert json.loads(replayed.stdout)["equal"], replayed.stdout + replayed.stderr
     known = duckdb.connect().execute(f"SELECT count(own_ip_country) FROM '{out}'").fetchall()  # noqa: S608
     assert known[0][0] > 0.9 * COUNT
+
+
+def is_ruled(score: Score) -> bool:
+    return score.overruled is not None and score.overruled.by == "rule:far"
 
 
 def says_what_was_sent(score: Score, sent: dict[str, Any]) -> None:
@@ -153,6 +179,12 @@ def says_what_was_sent(score: Score, sent: dict[str, Any]) -> None:
     assert (ADDED in str(features), DROPPED in str(features)) in {(True, False), (False, True)}
     if ADDED in str(features):
         assert features[f"own_{ADDED}"] == given[ADDED]
+        assert not is_ruled(score)
+    elif score.decided_by == "model":
+        distance, passed = came.get("ip_distance"), came.get("three_ds")
+        matches = texts.get("ip_country") == "NG" and passed == 0 and isinstance(distance, int) and distance > 2_005
+        assert matches or not is_ruled(score)
+        assert not matches or is_ruled(score) or score.decision != "approve"
     assert features["own_amount"] == sent["amount_minor"] / 100
     assert features["own_card_country"] == category_code("card_country", sent["card_country"])
     country = texts.get("ip_country")

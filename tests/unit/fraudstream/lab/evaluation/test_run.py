@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from features.declaration import FeatureSet
 from features.declaration import load as load_features
+from features.own_fields import DeclaredFields, category
 from features.vector.sets import FeatureSets
 from fraudstream.cli.main import main
 from fraudstream.lab.dataset.file import TransactionsFile
@@ -125,6 +127,31 @@ def test_a_model_with_costs_decides_by_them(house: tuple[Path, list[str], Path])
     found = evaluate(request_for(house, draws=1, model=digest, against=None), silent)
     assert (found.models[0].reviews, found.models[0].declines) == (found.data.payments, 0)
     assert found.models[0].figures["recall"].value == 1
+
+
+def test_segments_are_cut_by_declared_categories_and_those_of_the_contract_in_words(
+    house: tuple[Path, list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = transactions()
+    rows = len(columns["fraud"])
+    columns |= {
+        "ip_country": [("NG", "AT", None)[row % 3] for row in range(rows)],
+        "card_country": ["DE" if row % 4 else "FR" for row in range(rows)],
+        "mcc": [f"{row % 12:04}" for row in range(rows)],
+    }
+    file = write(tmp_path / "fields.parquet", columns)
+    sets = FeatureSets((FeatureSet(FEATURES.rows, DeclaredFields((category("ip_country"),))),))
+    asked = ("ip_country", "card_country", "mcc")
+    found = evaluate(request_for(house, file=file, sets=sets, segments=asked, draws=2), silent)
+    names = {kind: [one.name for one in found.segments if one.kind == kind] for kind in asked}
+    assert sorted(names["ip_country"]) == ["AT", "NG", "not given"]
+    assert names["card_country"] == ["DE", "FR"]
+    assert (len(names["mcc"]), names["mcc"][-1]) == (9, "others")
+    assert sum(one.payments for one in found.segments if one.kind == "ip_country") == found.data.payments
+    assert "ip_country, " in state_evaluation(found).html()
+    monkeypatch.setenv("FRAUDSTREAM_MODELS", str(house[0]))
+    done = CliRunner().invoke(main, ["evaluate", house[1][0], str(file), "--segment", "ip"])
+    assert (done.exit_code, "there are currency, mcc, card_country" in done.output) == (1, True), done.output
 
 
 def test_the_report_has_weeks_segments_and_paired_differences(report: EvaluationReport) -> None:

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score
 from fraudstream.lab.evaluation.drift import ReferenceGroups
 from fraudstream.lab.evaluation.request import EvaluationTerms
 from fraudstream.lab.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
+from fraudstream.lab.training.segments import MOST_COUNTRIES, NOT_GIVEN, NamedTexts
 from metrics.drift import stability_of_scores
 from support.evaluation_cases import CURRENCIES, DAY_MS, START_MS, payments, said
 
@@ -48,6 +49,22 @@ def test_bands_of_amounts_have_round_ends_of_one_currency() -> None:
 def test_a_kind_that_the_file_does_not_give_is_left_out_and_so_are_new_cards_at_its_begin() -> None:
     of = OF._replace(channel=np.zeros_like(OF.channel), country=np.zeros_like(OF.country))
     assert {one.kind for one in segment_slices(of, CURRENCIES, 0)} == {"amount"}
+
+
+def test_the_most_frequent_texts_of_a_category_are_segments_by_words_and_the_others_one() -> None:
+    rows = len(OF.fraud)
+    places = np.stack([np.arange(rows) % 11, np.arange(rows) % 2, np.zeros(rows, np.int64)], axis=1)
+    places[: rows // 2, 0] = 10
+    words = [NamedTexts("ip_country", ("", *(f"C{at}" for at in range(1, 11)))), NamedTexts("country", ("", "AT"))]
+    of = OF._replace(categories=places)
+    found = segment_slices(of, CURRENCIES, 0, [*words, NamedTexts("of_no_payment", ("",))])
+    by_kind = {kind: [one for one in found if one.kind == kind] for kind in ("ip_country", "attributes.country")}
+    assert {one.kind for one in found} == {"amount", "channel", "country", *by_kind}
+    names = [one.name for one in by_kind["ip_country"]]
+    assert (names[0], names[1], names[-1], len(names)) == ("C10", NOT_GIVEN, "others", MOST_COUNTRIES + 1)
+    assert sorted(one.name for one in by_kind["attributes.country"]) == ["AT", NOT_GIVEN]
+    for parts in by_kind.values():
+        assert sorted(np.concatenate([one.rows for one in parts]).tolist()) == list(range(rows))
 
 
 def test_the_figures_of_a_slice_are_those_of_its_payments() -> None:

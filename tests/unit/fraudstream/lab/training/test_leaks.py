@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from features.declaration import FeatureSet
 from features.formulas import Formula
+from features.own_fields import DeclaredFields, category, flag, number
 from features.rows import card, merchant, own
 from fraudstream.lab.training.import_run import import_model
-from fraudstream.lab.training.leaks import FEWEST_FRAUDS, Leak, find_leaks, refuse_leaks
+from fraudstream.lab.training.leaks import FEWEST_FRAUDS, Leak, constant_on_cards, find_leaks, refuse_leaks
 from fraudstream.lab.training.request import LeakError, ModelFileError, TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.vectors import Table
@@ -254,3 +255,67 @@ def test_training_on_labels_that_are_known_at_once_is_refused_where_a_feature_co
         train(request, repository, silent)
     delayed = FeatureSet((card("amount_sum", "1h"), merchant("fraud_share", "7d", delay="7d"), own("is_night")))
     assert train(replace(request, feature_set=delayed), repository, silent).warnings == ()
+
+
+OWN = FeatureSet(
+    (card("count", "1d"), own("age"), own("bin"), own("passed"), own("card_country"), own("mcc")),
+    DeclaredFields((number("age"), category("bin"), flag("passed"))),
+)
+
+
+def of_cards(columns: Callable[[np.random.Generator, np.ndarray], list[np.ndarray]], *, days: int = 30) -> list[str]:
+    """Return what is told of the own fields of 4,000 payments of 400 cards."""
+    random = np.random.default_rng(3)
+    cards, times = random.integers(0, 400, 4_000), np.sort(random.integers(0, days * 86_400_000, 4_000))
+    matrix = np.column_stack([np.ones(4_000), *columns(random, cards)]).astype(np.float64)
+    ones: Any = np.ones(4_000, np.int64)
+    decided = np.ones(4_000, np.bool_)
+    return list(constant_on_cards(Table(matrix, times, ones, ones, cards, decided, ones, ones), OWN))
+
+
+def anything(random: np.random.Generator) -> list[np.ndarray]:
+    return [random.integers(0, 9, 4_000) for _ in range(5)]
+
+
+def test_a_number_that_no_card_changes_is_named_and_so_are_categories_that_may_belong_to_the_card() -> None:
+    def todays(random: np.random.Generator, cards: np.ndarray) -> list[np.ndarray]:
+        gaps = np.where(random.random(4_000) < 0.1, np.nan, cards * 7.0)
+        return [gaps, cards % 30, cards % 2, cards % 4, cards % 5]
+
+    number_told, others = of_cards(todays)
+    assert number_told.startswith("own_age has one value for each card in all of its payments")
+    assert "today's value in old rows" in number_told
+    assert others.startswith("own_bin, own_passed, own_card_country: one value for each card")
+    assert "such as its BIN" in others
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        lambda random, _: anything(random),
+        lambda random, cards: [cards + random.integers(0, 2, 4_000), *anything(random)[1:]],  # it changes
+        lambda random, _: [np.full(4_000, 7), (random.random(4_000) < 0.001), *anything(random)[2:]],  # all alike, rare
+        lambda random, _: [np.full(4_000, np.nan), *anything(random)[1:]],
+    ],
+)
+def test_what_changes_is_alike_for_all_cards_or_rare_is_not_named(columns: Any) -> None:
+    assert of_cards(columns) == []
+
+
+def test_cards_of_less_than_three_days_tell_nothing() -> None:
+    assert of_cards(lambda random, cards: [cards, *anything(random)[1:]], days=2) == []
+
+
+def test_train_warns_of_a_column_of_todays_values_and_stores_the_model(tmp_path: Path) -> None:
+    columns = transactions()
+    ages = {card_id: at for at, card_id in enumerate(dict.fromkeys(columns["card_id"]))}
+    columns["age"] = [ages[card_id] for card_id in columns["card_id"]]
+    feature_set = FeatureSet((*FEATURES.rows, own("age")), OWN.fields)
+    wanted = TrainingRequest(
+        file=write(tmp_path / "a.parquet", columns), name="card", feature_set=feature_set, trees=4, threads=1,
+        patience=0, accept_weak=True, refit=False,
+    )  # fmt: skip
+    repository = Repository(str(tmp_path / "models"))
+    report = train(wanted, repository, silent)
+    assert [one for one in report.warnings if one.startswith("own_age has one value")]
+    assert report.digest in repository.digests()

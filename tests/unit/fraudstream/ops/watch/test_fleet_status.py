@@ -1,9 +1,11 @@
 """What a look at a deployment says, and in which order things are to be looked at."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -17,6 +19,7 @@ from fraudstream.ops.rollout.deployments.state import HistoriesFound
 from fraudstream.ops.rollout.guard.finding import Finding
 from fraudstream.ops.rollout.guard.status import Status
 from fraudstream.ops.rollout.guard.watched import Past, past_of
+from fraudstream.ops.watch.fields.judgement import FieldChange, FieldFindings, FieldShare
 from fraudstream.ops.watch.fleet_sections import state_fleet
 from fraudstream.ops.watch.fleet_status import (
     FleetStatus,
@@ -246,3 +249,29 @@ def test_each_role_is_stated_and_shown(lineup: Lineup, expected: dict[str, Any])
 )
 def test_a_length_of_time_has_its_two_largest_units(length_ms: int, text: str) -> None:
     assert duration_text(length_ms) == text
+
+
+def test_a_field_that_stopped_is_to_be_looked_at_unless_an_incident_tells_of_it() -> None:
+    stopped = FieldChange("ip_country", 0.4, AT_MS, 300)
+    shares = [FieldShare("ip_country", 0.4, 0.0), FieldShare("mcc", 1.0, 1.0)]
+    fields = FieldFindings(AT_MS, 300, shares, [stopped], [], {"ip_land": 0.4})
+    found = status(fields=fields)
+    assert [one.what for one in look_first(found)] == [
+        "field ip_country, which 40% of the payments had, does not come any more"
+    ]
+    text = shown(found)
+    assert re.search(r"ip_country +stopped +40% +0%", text)
+    assert re.search(r"ip_land +not declared +40%", text)
+    assert found.facts()["fields"]["undeclared"] == {"ip_land": 0.4}
+    told = incident(Severity.TICKET, IncidentRule.FIELD_STOPPED, "ab")
+    told = told._replace(last=msgspec.structs.replace(told.last, reasons={"ip_country": 300}))
+    assert commands(status(fields=fields, incidents=(told,))) == [f"fraudstream incident report {'ab' * 6} --details"]
+
+
+def test_fields_that_come_as_before_are_counted_and_what_was_not_read_in_time_is_said() -> None:
+    found = status(fields=FieldFindings(AT_MS, 300, [FieldShare("mcc", 1.0, 1.0)]))
+    assert look_first(found) == []
+    assert "Of 1 optional fields and declared attributes none has stopped or begun" in shown(found)
+    late = status(fields=None)
+    assert "could not be read within seconds" in shown(late)
+    assert late.facts()["fields"] is None

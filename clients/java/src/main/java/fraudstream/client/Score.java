@@ -6,6 +6,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
 
@@ -48,6 +50,17 @@ public record Score(
         return Optional.of(new Score(
             epoch, log, offset, score.path("transaction_id").asText(), score.path("decision").asText(),
             score.path("decided_by").asText(), score));
+    }
+
+    /** Returns the texts of the payment's declared categories by name; empty where there are none. */
+    public Map<String, String> attributes() {
+        Map<String, String> texts = new LinkedHashMap<>();
+        for (var one : fields.path("attributes").properties()) {
+            if (one.getValue().isTextual()) {
+                texts.put(one.getKey(), one.getValue().asText());
+            }
+        }
+        return texts;
     }
 
     /** Returns an integer from 0 to a limit; -1 if the field is none. */

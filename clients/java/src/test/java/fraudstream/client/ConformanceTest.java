@@ -86,6 +86,18 @@ public final class ConformanceTest {
         require(Arms.armOf(cardId, shares, salt).equals(expected.get("arm").asText()), "arm of " + expected);
     }
 
+    /** The texts of declared categories, and nothing else, whatever stands there. */
+    public void testAttributes() {
+        String score = "{\"schema\":\"score/1\",\"transaction_id\":\"t\",\"decision\":\"approve\","
+            + "\"decided_by\":\"model\",\"epoch\":0,\"source\":{\"offset\":0},\"attributes\":";
+        Map<String, Map<String, String>> expected =
+            Map.of("{\"ip_country\":\"NG\"}", Map.of("ip_country", "NG"), "{\"x\":7}", Map.of(), "[]", Map.of());
+        expected.forEach((attributes, texts) -> {
+            byte[] value = (score + attributes + "}").getBytes(StandardCharsets.UTF_8);
+            require(Score.read(value).orElseThrow().attributes().equals(texts), attributes);
+        });
+    }
+
     /** A message of several blocks, and one that fills its last block: no case has so long a card id. */
     public void testLongMessages() {
         for (int length : List.of(0, 128, 129, 256, 300)) {
