@@ -90,7 +90,7 @@ def _days(length_ms: int) -> str:
 
 @click.group(cls=CommandGroup)
 def features() -> None:
-    """Draft, check and list the features that are computed here, compute them for a file, and rebuild their histories."""
+    """Draft, check and list the features that are computed here, compute them, and rebuild their histories."""
 
 
 @features.command("rebuild")
@@ -154,12 +154,13 @@ def compute_command(
 @json_option
 @needs("train", "duckdb")
 def draft_command(
+    *,
     file: Path,
     output: Path | None,
     write_to: Path | None,
     columns: tuple[str, ...],
     amounts: str | None,
-    as_json: bool,  # noqa: FBT001 - a flag
+    as_json: bool,
     **options: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Draft a module of features from a FILE (parquet, CSV) of payments whose columns may have any names.
@@ -192,16 +193,22 @@ def check_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - 
 
 @features.command("list")
 @click.option("--set", "module", metavar="MODULE", help="Another feature set than that of FRAUDSTREAM_FEATURES.")
+@click.option("--cost", "with_cost", is_flag=True, help="Measure what each row costs in bytes and microseconds.")
 @json_option
-def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def list_command(module: str | None, with_cost: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
     """Print the features in the order of the vector: what each means, and what histories keep for it.
 
-    Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last.
+    Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last. With --cost it prints what
+    each row costs instead: measured here, on generated payments.
     """
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features) if module is None else features_or_refuse(module, "--set")
     feature_set = sets.newest
-    if as_json:
+    if with_cost:
+        from fraudstream.cli.features_cost import print_cost  # noqa: PLC0415 - what generates payments, for it alone
+
+        print_cost(feature_set, facts(feature_set), as_json=as_json)
+    elif as_json:
         say(as_json, facts(feature_set), "")
     else:
         console = terminal()

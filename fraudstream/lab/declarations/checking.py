@@ -180,7 +180,7 @@ def _risks(rows: Sequence[Feature], fields: DeclaredFields) -> Iterator[str]:
         field = fields.found(row.aggregate.name) if isinstance(row.aggregate, OwnValue) else None
         if field is not None and field.kind is FieldKind.CATEGORY and row.risk is not Risk.ANY:
             yield (
-                f"own({field.name!r}): risk={row.risk.value!r} is for numbers: a category's place in the list of a model "
+                f"own({field.name!r}): risk={row.risk.value!r} is for numbers: a category's place in a model's list "
                 "says how frequent it is, so nothing rises with it"
             )
 

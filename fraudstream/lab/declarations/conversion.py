@@ -1,7 +1,7 @@
 """Writes the transactions file of a file with other names: what `train`, `publish` and `score` read.
 
-A row without what a payment must have is left out, and counted. Identifiers that are no tokens become tokens: characters
-that no token may have become `_`, or, where two identifiers would then be one, a hash stands for each.
+A row without what a payment must have is left out, and counted. Identifiers that are no tokens become tokens:
+characters that no token may have become `_`, or, where two identifiers would then be one, a hash stands for each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from fraudstream.lab.dataset.errors import InputFileError, OutputError
 from fraudstream.lab.dataset.output import join_parts, temporary_folder
 from fraudstream.lab.declarations.given_file import WITH_ZONE, ColumnProfile, GivenFile
 from fraudstream.lab.declarations.roles import NO, YES
-from fraudstream.lab.declarations.selection import ProposedField
+from fraudstream.lab.declarations.selection import ProposedField, Selection
 from stream.contract.iso import CURRENCY_DECIMALS
 
 _NEEDED_COLUMNS = ("occurred_at", "amount_minor", "card_id", "merchant_id")
@@ -72,8 +72,7 @@ def _by_decimals() -> dict[int, list[str]]:
 def write_transactions(
     file: GivenFile,
     columns: Mapping[str, ColumnProfile],
-    fields: tuple[ProposedField, ...],
-    passed_on: tuple[ColumnProfile, ...],
+    selection: Selection,
     terms: AmountTerms,
     out: Path,
 ) -> WrittenFile:
@@ -98,8 +97,8 @@ def write_transactions(
         raise InputFileError(str(out), tuple(problems))
     remarks: list[str] = []
     expressions = dict(_contract(file, columns, terms, remarks))
-    expressions |= {one.name: f"{one.text}" for one in passed_on}
-    expressions |= {one.name: _value(one) for one in fields}
+    expressions |= {one.name: f"{one.text}" for one in selection.passed_on}
+    expressions |= {one.name: _value(one) for one in selection.fields}
     chosen = ", ".join(f'{expression} AS "{name}"' for name, expression in expressions.items())
     needed = " AND ".join(f'"{name}" IS NOT NULL' for name in (*_NEEDED_COLUMNS, "currency", "transaction_id"))
     with temporary_folder(out.resolve().parent, "draft", OutputError) as folder:

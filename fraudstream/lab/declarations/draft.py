@@ -7,6 +7,7 @@ the others become fields or are left out (`selection`), and what was chosen is w
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 import msgspec
@@ -118,7 +119,7 @@ def draft(request: DraftRequest) -> DraftReport:
         text = module_text(facts)
         written = None
         if request.write_to is not None:
-            written = write_transactions(file, given, selection.fields, selection.passed_on, terms, request.write_to)
+            written = write_transactions(file, given, selection, terms, request.write_to)
         first, last, frauds = file.execute(
             f"SELECT min({given['occurred_at'].time}), max({given['occurred_at'].time}), "  # noqa: S608 - our own
             f"count(*) FILTER (({fraud}) = 1) FROM given"
@@ -171,7 +172,7 @@ def _fields(selection: Selection) -> tuple[DraftedField, ...]:
             one.name,
             one.column.shown,
             one.kind.value,
-            None if one.auc != one.auc else round(one.auc, 4),  # noqa: PLR0124 - NaN
+            None if isnan(one.auc) else round(one.auc, 4),
             one.note,
         )
         for one in selection.fields

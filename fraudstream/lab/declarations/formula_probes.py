@@ -80,8 +80,9 @@ def probe_formulas(rows: Sequence[Feature], fields: DeclaredFields) -> FormulaFi
                 one.call(varied, observed, when)
         for one in probed:
             one.call(own, observed, "")
-    problems = list(dict.fromkeys(text for one in probed for text in _wrong_reads(one.row, fields)))
-    problems += [text for one in probed if (text := one.problem + _hint(one, fields)) and one.failed]
+    unseen = [one.row for one in probed if "LookupError" not in one.first]
+    problems = list(dict.fromkeys(text for row in unseen for text in _wrong_reads(row, fields)))
+    problems += [one.problem + _hint(one, fields) for one in probed if one.failed]
     undefined = [one.row.name for one in probed if not one.failed and one.undefined == one.calls]
     warnings = [f"feature {name!r}: its formula is undefined for every generated payment" for name in undefined]
     return FormulaFindings(tuple(problems), tuple(warnings), probed[0].calls)
@@ -93,7 +94,7 @@ def _variants(fields: DeclaredFields) -> Iterator[Varied]:
         is_text = field.kind in {FieldKind.CATEGORY, FieldKind.TOKEN}
         least, most = (0, 1) if field.kind is FieldKind.FLAG else field.bounds
         whole[field.name] = _TEXT if is_text else max(least, min(most, 1))
-    yield " (no field is absent)", whole
+    yield " (with all fields)", whole
     yield " (all fields are absent)", {}
     for name in whole:
         yield f" ({name} is absent)", {other: value for other, value in whole.items() if other != name}

@@ -1,16 +1,16 @@
 """A file of payments with any names, read as texts into a table of a database, and a profile of each column.
 
-Whatever type a column has, its values are compared as texts: whole numbers without a point, times as RFC 3339 or as they
-are written, what stands for nothing (empty, NaN, NULL, None, N/A) as NULL. Column number i is `ti` of the table `given`,
-so no name of the file is part of a query. A profile has counts alone, and at most a thousand values for rules on texts:
-no value is ever printed.
+Whatever type a column has, its values are compared as texts: whole numbers without a point, times as RFC 3339 or as
+they are written, what stands for nothing (empty, NaN, NULL, None, N/A) as NULL. Column number i is `ti` of the table
+`given`, so no name of the file is part of a query. A profile has counts, and at most a thousand values for rules on
+texts: no value is ever printed.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ TIME_FORMS: Mapping[str, Callable[[str], str]] = {
         )
     },
 }
-"""Forms of times that are recognised, and how SQL reads them as epoch milliseconds; NULL for what is of another form."""
+"""Forms of times that are recognised, and how SQL reads them as epoch milliseconds; NULL for any other form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,13 @@ class ColumnProfile:
         return 0 < self.filled == self.flags and self.distinct <= 2  # noqa: PLR2004 - true and false
 
     @property
+    def is_time(self) -> bool:
+        """Whether the values are times: numbers are if their name says so as well, for they may be ids or lengths."""
+        if self.time_form == ELAPSED:
+            return False
+        return bool(self.time_form) and (not self.is_number or bool(_TIME_WORDS & set(self.words)))
+
+    @property
     def time(self) -> str:
         """The values as epoch milliseconds, as SQL."""
         return time_expression(self.text, self.time_form)
@@ -175,6 +182,11 @@ def shown_name(name: str) -> str:
 def time_expression(column: str, form: str) -> str:
     """Return SQL that reads times of a form as epoch milliseconds."""
     return _elapsed(column) if form == ELAPSED else TIME_FORMS[form](column)
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
 
 
 def words_of(name: str) -> tuple[str, ...]:
@@ -210,7 +222,7 @@ class GivenFile:
             raise InputFileError(str(path), ("holds no payment: it has a heading at most",))
         self.columns = tuple(self._profile(at, name, kind) for at, (name, kind) in enumerate(self._kinds))
 
-    def __enter__(self) -> "GivenFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -302,7 +314,8 @@ class GivenFile:
     def _has_card_number(self, text: str) -> bool:
         digits = f"regexp_replace({text}, '[^0-9]', '', 'g')"
         found = self.execute(
-            f"SELECT DISTINCT {text} FROM given WHERE length({digits}) >= {_LEAST_DIGITS}"  # noqa: S608 - our own
+            f"SELECT DISTINCT {text} FROM given WHERE length({digits}) >= {_LEAST_DIGITS} "  # noqa: S608 - our own
+            f"AND NOT regexp_full_match({text}, '-?[0-9]*[.][0-9]+([eE][+-]?[0-9]+)?')"
         )
         while rows := found.fetchmany(SAMPLED):
             if any(holds_card_number(value) for (value,) in rows):
@@ -346,6 +359,7 @@ _COUNTED = (
     *("filled", "distinct", "numbers", "whole", "negative", "least", "most", "decimals", "longest"),
     *("flags", "zero_led"),
 )
+_TIME_WORDS = word_set("time timestamp datetime date ts at epoch unix dt when created occurred ms millis")
 _ELAPSED_WORDS = frozenset({"time", "timestamp", "dt", "seconds", "datetime"})
 Codes = NDArray[np.int64]
 
@@ -372,7 +386,8 @@ def _as_text(column: str, kind: str) -> str:
 
 
 def _bins(values: NDArray[Any], absent: NDArray[np.bool_]) -> Codes:
-    edges = np.unique(np.quantile(values[~absent], np.linspace(0, 1, _BINS + 1)[1:-1])) if not absent.all() else []
+    there = values[~absent]
+    edges = np.unique(np.quantile(there, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(there) else there
     return np.searchsorted(edges, values, side="right").astype(np.int64) + 1
 
 

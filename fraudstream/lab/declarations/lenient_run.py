@@ -128,7 +128,7 @@ class _Calls(ast.NodeTransformer):
     def _left(self, node: ast.AST) -> ast.AST:
         return node
 
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _left
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _left  # noqa: N815 - of ast
 
 
 def _bound_by(statement: ast.stmt) -> Iterator[str]:

@@ -6,6 +6,7 @@ Formulas are the distance between two places, an amount divided by another one, 
 import json
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from textwrap import wrap
 from typing import NamedTuple
 
 from features.own_fields import FieldKind
@@ -49,21 +50,35 @@ def module_text(facts: DraftFacts) -> str:
     formulas = [*_distances(facts), *_ratios(facts), *_differences(facts)]
     names = {"DEFAULT_2", "own"} | {field.kind.value for field in facts.fields if field.kind is not FieldKind.TOKEN}
     names |= {"Formula", "OwnPayment"} if formulas else set()
+    imported = ", ".join(sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name)))
     parts = [
-        f'"""Fields of one\'s own and features of them, drafted from a file of payments: read it, and edit it."""\n',
+        '"""Fields of one\'s own and features of them, drafted from a file of payments: read it, and edit it."""\n',
         *(["import math\n"] if any("math." in one.code for one in formulas) else []),
-        f"from fraudstream.features import {', '.join(sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name)))}\n",
+        f"from fraudstream.features import {imported}\n",
         "\n".join(_head(facts)),
         "\n".join(["FIELDS = (", *_field_lines(facts.fields), *_token_lines(facts.left_out), ")", ""]),
         *(one.code for one in formulas),
-        "\n".join(["FEATURES = (", "    *DEFAULT_2,", *_row_lines(facts), *map(_formula_row, formulas), ")", ""]),
+        *([""] if formulas else []),
+        "\n".join(
+            [
+                *([""] if formulas else []),
+                "FEATURES = (",
+                "    *DEFAULT_2,",
+                *_row_lines(facts),
+                *map(_formula_row, formulas),
+                ")",
+                "",
+            ]
+        ),
     ]
     return "\n".join(parts)
 
 
 def _head(facts: DraftFacts) -> Iterator[str]:
-    yield f"# Drafted from {shown_name(facts.file)}. Units and meanings are guesses from names; bounds are those of the data,"
-    yield "# with as much room again: a value out of bounds is left out of its payment."
+    yield from _comment(
+        f"Drafted from {shown_name(facts.file)}. Units and meanings are guesses from names; bounds are those of the "
+        "data, with as much room again: a value out of bounds is left out of its payment."
+    )
     renamed = [one for one in facts.fields if one.name != one.column.name]
     if renamed:
         yield "# Fields with other names than their columns have:"
@@ -71,8 +86,14 @@ def _head(facts: DraftFacts) -> Iterator[str]:
     out = [one for one in facts.left_out if one.ground is not Ground.TOKEN]
     if out:
         yield "# Left out, leaks first:"
-        yield from (f"#     {one.column.shown}: {one.why}" for one in out)
+        for one in out:
+            yield from _comment(f"{one.column.shown}: {one.why}", indent="    ")
     yield ""
+
+
+def _comment(text: str, *, before: str = "", indent: str = "") -> list[str]:
+    first = f"{before}# {indent}"
+    return wrap(text, _WIDTH, initial_indent=first, subsequent_indent=first + indent)
 
 
 def _field_lines(fields: Sequence[ProposedField]) -> Iterator[str]:
@@ -87,7 +108,7 @@ def _field_lines(fields: Sequence[ProposedField]) -> Iterator[str]:
         if field.kind is not FieldKind.NUMBER:
             said = said[:2]
         if field.note:
-            yield f"    # {field.name}: {field.note}"
+            yield from _comment(f"{field.name}: {field.note}", before="    ")
         yield from _call(field.kind.value, said)
 
 
@@ -116,7 +137,7 @@ def _literal(bound: float, decimals: int) -> str:
 def _token_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
     for one in left_out:
         if one.ground is Ground.TOKEN:
-            yield f"    # {one.column.shown}: {one.why}"
+            yield from _comment(f"{one.column.shown}: {one.why}", before="    ")
 
 
 def _row_lines(facts: DraftFacts) -> Iterator[str]:
@@ -129,11 +150,12 @@ def _row_lines(facts: DraftFacts) -> Iterator[str]:
 
 
 def _formula_row(formula: _ProposedFormula) -> str:
-    arguments = ", ".join(
-        (json.dumps(formula.name), "1", formula.name, json.dumps(formula.unit), json.dumps(formula.meaning))
-    )
-    line = f"    own(Formula({arguments})),"
-    return line if len(line) <= _WIDTH else f"    own(\n        Formula({arguments})\n    ),"
+    arguments = [json.dumps(formula.name), "1", formula.name, json.dumps(formula.unit), json.dumps(formula.meaning)]
+    line = f"    own(Formula({', '.join(arguments)})),"
+    if len(line) <= _WIDTH:
+        return line
+    listed = "".join(f"            {argument},\n" for argument in arguments)
+    return f"    own(\n        Formula(\n{listed}        )\n    ),"
 
 
 def _numbers(facts: DraftFacts) -> list[ProposedField]:
@@ -169,7 +191,7 @@ def _distance(one: str, at: tuple[str, str], other: str, there: tuple[str, str])
         "    lat, lon, other_lat, other_lon = (math.radians(float(one)) for one in degrees)\n"
         "    part = math.sin((other_lat - lat) / 2) ** 2\n"
         "    part += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2\n"
-        "    return 12_742.0 * math.asin(math.sqrt(min(1.0, max(0.0, part))))\n\n"
+        "    return 12_742.0 * math.asin(math.sqrt(min(1.0, max(0.0, part))))\n"
     )
     return _ProposedFormula(name, code, "km", f"distance from {one} to {other}".replace("_", " "))
 
@@ -184,7 +206,7 @@ def _ratios(facts: DraftFacts) -> list[_ProposedFormula]:
             f"\ndef {name}(payment: OwnPayment) -> float | None:\n"
             f'    """Divide the amount by another one, which need not be in the same currency."""\n'
             f"    other = payment[{json.dumps(field.name)}]\n"
-            '    return float(payment["amount"]) / float(other) if other else None\n\n'
+            '    return float(payment["amount"]) / float(other) if other else None\n'
         )
         found.append(_ProposedFormula(name, code, "ratio", f"own amount divided by {field.words}"))
     return found
@@ -192,7 +214,7 @@ def _ratios(facts: DraftFacts) -> list[_ProposedFormula]:
 
 def _differences(facts: DraftFacts) -> list[_ProposedFormula]:
     """Propose whether two countries differ."""
-    countries = [name for name in ("card_country", "merchant_country") if name in facts.given]
+    countries: list[str] = [name for name in ("card_country", "merchant_country") if name in facts.given]
     countries += [one.name for one in facts.fields if one.kind is FieldKind.CATEGORY and one.column.are_countries]
     found = []
     for one, other in list(combinations(countries, 2))[:_MOST_OF_A_KIND]:

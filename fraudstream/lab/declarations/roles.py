@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fraudstream.lab.dataset.columns import TOKEN
 from fraudstream.lab.dataset.errors import InputFileError
-from fraudstream.lab.declarations.given_file import ELAPSED, MOSTLY, ColumnProfile, shown_name
+from fraudstream.lab.declarations.given_file import ELAPSED, MOSTLY, ColumnProfile, shown_name, word_set
 from fraudstream.lab.declarations.units import MONEY
 from stream.contract.iso import CURRENCY_DECIMALS
 
@@ -56,14 +56,11 @@ class Guess(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 def _time(column: ColumnProfile, rows: int) -> float:
     if not column.time_form or column.filled < MOSTLY * rows:
         return 0.0
-    return 0.3 if column.time_form == ELAPSED else 0.4 + 0.6 * min(1.0, column.distinct / rows * 20)
+    varied = min(1.0, column.distinct / rows * 20)
+    return 0.1 * (varied == 1) if column.time_form == ELAPSED else 0.4 + 0.6 * varied
 
 
 def _amount(column: ColumnProfile, rows: int) -> float:
@@ -83,10 +80,10 @@ _MONEY = re.compile(r"[$€£]?\s?-?\d+(\.\d+)?")
 
 def _repeated(column: ColumnProfile, rows: int) -> float:
     """Tell how well values identify something that pays, or is paid, again and again."""
-    if column.time_form not in {"", "epoch seconds"} or column.filled < MOSTLY * rows or column.decimals:
+    if column.is_time or column.is_flag or column.filled < MOSTLY * rows or column.decimals or column.distinct == 1:
         return 0.0
-    if column.distinct < min(20, rows / 10) or column.distinct > 0.9 * rows:  # noqa: PLR2004 - hardly any repeats
-        return 0.0
+    if column.distinct < min(20, rows / 10) or column.distinct > 0.9 * rows:
+        return 0.3
     if column.is_number:
         return 0.5
     return 0.5 + 0.5 * min(1.0, column.distinct / rows * 50)
@@ -136,35 +133,35 @@ def _degrees(most: int) -> Values:
     return fits
 
 
-_LATER = _words(
-    "update updated updating modified after settle settled settlement posted chargeback dispute disputed refund refunded "
-    "label labelled labeled reported review reviewed closed resolved birth dob expiry expires signup registered opened "
-    "account last previous prev first since age status until delivery"
+_LATER = word_set(
+    "update updated updating modified after settle settled settlement posted chargeback dispute disputed refund "
+    "refunded label labelled labeled reported review reviewed closed resolved birth dob expiry expires signup "
+    "registered opened account last previous prev first since age status until delivery"
 )
-_OF_MERCHANT = _words("merchant merch shop store vendor seller terminal payee retailer acceptor")
-_OF_CARD = _words("card cc pan issuer bin")
+_OF_MERCHANT = word_set("merchant merch shop store vendor seller terminal payee retailer acceptor")
+_OF_CARD = word_set("card cc pan issuer bin")
 ROLES: tuple[Role, ...] = (
     Role(
         "occurred_at",
-        _words("time timestamp datetime occurred ts"),
-        _words("date at created dt when day"),
+        word_set("time timestamp datetime occurred ts"),
+        word_set("date at created dt when day"),
         _LATER,
         _time,
         by_values=True,
     ),
     Role(
         "fraud",
-        _words("fraud fraudulent isfraud label target"),
-        _words("class chargeback y outcome"),
-        _words("score risk type at date time reason amount probability rule"),
+        word_set("fraud fraudulent isfraud label target"),
+        word_set("class chargeback y outcome"),
+        word_set("score risk type at date time reason amount probability rule"),
         _label,
         by_values=True,
     ),
     Role(
         "amount_minor",
-        _words("amount amt"),
-        _words("value price total sum paid charge"),
-        _words(
+        word_set("amount amt"),
+        word_set("value price total sum paid charge"),
+        word_set(
             "avg mean average limit balance max min refund median std last previous prev count ratio fee tip tax "
             "reporting merchant"
         ),
@@ -173,37 +170,41 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "card_id",
-        _words("card cc pan cardholder"),
-        _words("account acct customer client user holder member"),
-        _words("country type brand age days count limit bin issuer name email city zip status expiry network level"),
+        word_set("card cc pan cardholder"),
+        word_set("account acct customer client user holder member"),
+        word_set(
+            "country type brand age days count limit bin issuer name email city zip status expiry network level present"
+        ),
         _repeated,
         by_values=True,
     ),
     Role(
         "merchant_id",
         _OF_MERCHANT,
-        _words("mid biller beneficiary"),
-        _words("country category mcc city lat long latitude longitude zip type state age risk amount currency count"),
+        word_set("mid biller beneficiary"),
+        word_set("country category mcc city lat long latitude longitude zip type state age risk amount currency count"),
         _repeated,
         by_values=True,
     ),
-    Role("transaction_id", frozenset(_PAYMENT), _words("id uuid"), _OF_CARD | _OF_MERCHANT, _unique),
-    Role("currency", _words("currency ccy curr"), frozenset(), _OF_MERCHANT, _in(frozenset(CURRENCY_DECIMALS))),
+    Role("transaction_id", frozenset(_PAYMENT), word_set("id uuid"), _OF_CARD | _OF_MERCHANT, _unique),
+    Role("currency", word_set("currency ccy curr"), frozenset(), _OF_MERCHANT, _in(frozenset(CURRENCY_DECIMALS))),
     Role(
         "labelled_at",
-        _words("label labelled labeled chargeback reported"),
+        word_set("label labelled labeled chargeback reported"),
         frozenset(),
         frozenset(),
         lambda column, _rows: 1.0 if column.time_form and column.time_form != ELAPSED else 0.0,
-        also=_words("at time date timestamp on"),
+        also=word_set("at time date timestamp on"),
     ),
-    Role("device_id", _words("device"), frozenset(), _words("type os model age risk"), _token, also=frozenset(_IDS)),
-    Role("mcc", _words("mcc"), frozenset(), frozenset(), _category),
-    Role("channel", _words("channel"), frozenset(), frozenset(), _in(frozenset({"pos", "ecommerce", "moto", "atm"}))),
-    Role("merchant_country", _OF_MERCHANT, frozenset(), frozenset(), _country, also=_words("country")),
-    Role("card_country", _OF_CARD, frozenset(), frozenset(), _country, also=_words("country")),
-    Role("latitude", _words("latitude lat"), frozenset(), frozenset(), _degrees(90), also=_OF_MERCHANT),
-    Role("longitude", _words("longitude lon lng long"), frozenset(), frozenset(), _degrees(180), also=_OF_MERCHANT),
+    Role(
+        "device_id", word_set("device"), frozenset(), word_set("type os model age risk"), _token, also=frozenset(_IDS)
+    ),
+    Role("mcc", word_set("mcc"), frozenset(), frozenset(), _category),
+    Role("channel", word_set("channel"), frozenset(), frozenset(), _in(frozenset({"pos", "ecommerce", "moto", "atm"}))),
+    Role("merchant_country", _OF_MERCHANT, frozenset(), frozenset(), _country, also=word_set("country")),
+    Role("card_country", _OF_CARD, frozenset(), frozenset(), _country, also=word_set("country")),
+    Role("latitude", word_set("latitude lat"), frozenset(), frozenset(), _degrees(90), also=_OF_MERCHANT),
+    Role("longitude", word_set("longitude lon lng long"), frozenset(), frozenset(), _degrees(180), also=_OF_MERCHANT),
 )
 """In the order in which columns are given away."""
 FIELDS = frozenset(role.field for role in ROLES)
@@ -244,8 +245,9 @@ def _no_time(stated: ColumnProfile | None, columns: Sequence[ColumnProfile]) -> 
     which = "no column may be" if stated is None else f"the values of {stated.shown} cannot be read as"
     named = ", ".join(column.shown for column in columns[:30])
     return (
-        f"{which} the time of a payment (RFC 3339, 2026-01-31 12:00:00, 31/01/2026 12:00, epoch seconds or milliseconds, "
-        f"in 19 of 20 rows); the columns are {named}: name it by --column occurred_at=COLUMN, or write times so"
+        f"{which} the time of a payment (RFC 3339, 2026-01-31 12:00:00, 31/01/2026 12:00, epoch seconds or "
+        f"milliseconds, in 19 of 20 rows); the columns are {named}: name it by --column occurred_at=COLUMN, "
+        "or write times so"
     )
 
 
@@ -273,7 +275,8 @@ def _is_doubtful(role: Role, marks: Sequence[tuple[float, float, ColumnProfile]]
 def _marks(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Iterator[tuple[float, float, ColumnProfile]]:
     """Yield the columns that may have a role, with their marks in all, and by name."""
     for column in columns:
-        by_values = 0.0 if column.nested or not column.filled else role.values(column, rows)
+        excluded = column.nested or column.has_card_number or not column.filled
+        by_values = 0.0 if excluded else role.values(column, rows)
         by_name = _by_name(role, column)
         if not by_values or (not by_name and not role.by_values):
             continue
@@ -297,6 +300,6 @@ def _by_name(role: Role, column: ColumnProfile) -> float:
         return -1.0
     if role.field == "transaction_id" and not words & _IDS:
         return -1.0
-    if words & role.words:
+    if words & role.words or (role.field == "occurred_at" and words & role.weak and words & _PAYMENT):
         return 1.0 if not words & MONEY or role.field == "amount_minor" else 0.5
     return 0.5 if words & role.weak else 0.0

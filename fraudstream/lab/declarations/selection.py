@@ -5,7 +5,7 @@ kept (card numbers, personal data), then what tells nothing. The rules look at n
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ import numpy as np
 from features.aggregates import AGGREGATES
 from features.history.store import Entity
 from features.own_fields import CONTRACT_FIELDS, LARGEST, MOST_DECIMALS, OTHER_COLUMNS, FieldKind, field_problems, flag
-from fraudstream.lab.declarations.given_file import MOSTLY, ColumnProfile, GivenFile, others
-from fraudstream.lab.declarations.roles import Guess
+from fraudstream.lab.declarations.given_file import MOSTLY, ColumnProfile, GivenFile, others, word_set
+from fraudstream.lab.declarations.roles import FIELDS, Guess
 from fraudstream.lab.declarations.units import guessed_unit
 from fraudstream.lab.training.leaks import FEWEST_FRAUDS
 from fraudstream_client.field_types import LONGEST_ATTRIBUTE, MOST_ATTRIBUTES
@@ -25,7 +25,7 @@ ALONE = 0.95
 """ROC AUC of one column alone from which it is taken for a leak: what is known at a payment stays below."""
 ALONE_OF_A_CARD = 0.8
 """Likewise, of a column that is the same in all payments of a card."""
-PASSED_ON = frozenset(OTHER_COLUMNS - {"attributes", "schema"})
+PASSED_ON = OTHER_COLUMNS - FIELDS - {"attributes", "schema"}
 """Columns of the contract that a file may have by these very names; they are no fields of one's own."""
 _AFTER = re.compile(
     r"chargebacks?|disput\w*|refund\w*|revers(al|ed)\w*|settle\w*|status|updat\w*|modified|resol\w*|closed?|review\w*|"
@@ -33,9 +33,9 @@ _AFTER = re.compile(
     r"fraud\w*|label\w*|target|writeoff|representment|arbitration|complaint\w*"
 )
 _KNOWN_BEFORE = frozenset({"previous", "prev", "prior", "past", "last", "before", "history", "earlier"})
-_PERSONAL = frozenset(
+_PERSONAL = word_set(
     "email mail phone mobile msisdn telephone firstname lastname surname fullname cardholder street dob birth birthday "
-    "birthdate ssn passport iban cvv cvc pan".split()
+    "birthdate ssn passport iban cvv cvc pan"
 )
 _NAMES_OF = frozenset({"first", "last", "full", "holder", "customer", "card", "user", "client"})
 _ADDRESSES = frozenset({"ip", "mac", "url", "wallet"})
@@ -43,13 +43,14 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _IP = re.compile(r"\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}")
 _PHONE = re.compile(r"\+\d[\d ()/-]{7,}")
 _JSON = re.compile(r"\s*[{\[].*[}\]]\s*", re.DOTALL)
-_CODES = frozenset(
+_CODES = word_set(
     "bin iin mcc zip zipcode postcode postal code type id category cat class group segment asn port channel country "
-    "version hash key token tier state region".split()
+    "version hash key token tier state region"
 )
 _DATES_TO_COME = frozenset({"expiry", "expires", "exp", "valid", "until", "due", "departure", "checkin", "delivery"})
 _IDENTIFIES, _LEAST_TEXTS = 0.5, 100
 _LATER_MS, _OFTEN_LATER = 60_000, 0.01
+_LONGITUDE = frozenset({"lon", "lng", "long", "longitude"})
 _WHOLE_UNITS = {"percent": 100.0, "share": 1.0, "score": 1.0}
 
 
@@ -119,7 +120,7 @@ def select(file: GivenFile, roles: Mapping[str, Guess], fraud: str, currency: st
         name = field_name(column.name, names)
         names.add(name)
         proposed.append(_field(column, name, kind, guessed_unit(column.words, currency))._replace(auc=auc, note=note))
-    ranked = sorted(proposed, key=lambda one: -one.auc if one.auc == one.auc else 0.0)  # noqa: PLR0124 - NaN
+    ranked = sorted(proposed, key=lambda one: 0.0 if np.isnan(one.auc) else -one.auc)
     too_many = {one.column.at for one in ranked[MOST_ATTRIBUTES:]}
     left += [
         LeftOut(
@@ -177,7 +178,7 @@ class _Rules:
             yield Ground.PRIVATE, "personal data, by its name or its values: no model needs it as it is"
         if not column.filled:
             yield Ground.TELLS_NOTHING, "it is empty"
-        if column.time_form:
+        if column.is_time:
             yield self._of_time(column)
 
     def _of_time(self, column: ColumnProfile) -> tuple[Ground, str]:
@@ -193,8 +194,8 @@ class _Rules:
 def _constant_per_card(auc: float) -> str:
     alone = "" if np.isnan(auc) else f", ROC AUC alone {auc:.2f}"
     return (
-        f"a probable leak: the same in all payments of a card{alone}, as if today's value stood in old rows; export what "
-        "was known at the payment, or declare it if it never changes"
+        f"a probable leak: the same in all payments of a card{alone}, as if today's value stood in old rows; export "
+        "what was known at the payment, or declare it if it never changes"
     )
 
 
@@ -206,11 +207,8 @@ def _reasons_of_form(column: ColumnProfile, rows: int) -> Iterator[tuple[Ground,
     if column.filled < FEWEST_ROWS:
         yield Ground.TELLS_NOTHING, f"only {column.filled} rows have a value"
     if kind_of(column) is FieldKind.TOKEN:
-        yield (
-            Ground.TOKEN,
-            f"{column.distinct:,} different values: an identifier, so a token; wait for histories by it (entities), or "
-            "let a formula compare it",
-        )
+        values = f"{column.distinct:,} different values: an identifier"
+        yield Ground.TOKEN, f"{values}, so a token: wait for entities (histories by it), or let a formula compare it"
     if column.is_number and max(abs(column.least), abs(column.most)) > LARGEST:
         yield Ground.FORM, "numbers beyond 10^12: divide them, or send them as texts"
 
@@ -261,7 +259,10 @@ def _field(column: ColumnProfile, name: str, kind: FieldKind, unit: str) -> Prop
         return ProposedField(column, name, kind)
     decimals = column.decimals if column.decimals <= MOST_DECIMALS else 6
     whole = _WHOLE_UNITS.get(unit)
-    if whole is not None and 0 <= column.least and column.most <= whole:
+    degrees = 180.0 if _LONGITUDE & set(column.words) else 90.0
+    if unit == "degrees" and -degrees <= column.least and column.most <= degrees:
+        least, most = -degrees, degrees
+    elif whole is not None and column.least >= 0 and column.most <= whole:
         least, most = 0.0, whole
     else:
         least = 0.0 if column.least >= 0 else -_round_above(-column.least)
@@ -273,7 +274,7 @@ def _field(column: ColumnProfile, name: str, kind: FieldKind, unit: str) -> Prop
         None if abs(bound) * power > LARGEST else float(np.copysign(np.ceil(abs(bound) * power) / power, bound))
         for bound in (least, most)
     ]
-    return ProposedField(column, name, kind, unit, decimals, *bounds)
+    return ProposedField(column, name, kind, unit, decimals, bounds[0], bounds[1])
 
 
 def _round_above(value: float) -> float:
@@ -281,9 +282,3 @@ def _round_above(value: float) -> float:
     power = 10.0 ** np.floor(np.log10(2 * value))
     factor = next(one for one in (1, 2, 5, 10) if one * power >= 2 * value)
     return float(f"{factor * power:.12g}")
-
-
-def currencies_of(sample: Sequence[str]) -> tuple[str, ...]:
-    """Return the codes among sampled values of a column of currencies, the most frequent one first."""
-    found = {value: sample.count(value) for value in set(sample)}
-    return tuple(sorted(found, key=lambda value: (-found[value], value)))

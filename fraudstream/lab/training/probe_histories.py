@@ -222,7 +222,7 @@ def _drawn(random: Draws, age_ms: int, **fixed: Any) -> _InventedPayment:  # noq
     return _InventedPayment(**drawn | fixed)
 
 
-def _invented_value(field: OwnField, draws: Draws) -> FieldValue:
+def invented_value(field: OwnField, draws: Draws) -> FieldValue:
     """Return a value that a field may have; the ends of its bounds are among them."""
     if field.kind is FieldKind.FLAG:
         return int(draws.integers(2))
@@ -288,7 +288,7 @@ class _Stage:
         for name in sorted(self._feature_set.carried):
             found[name] = str(draws.choice(_TEXTS))
         for field in self._feature_set.fields.fields:
-            found[field.name] = _invented_value(field, draws)
+            found[field.name] = invented_value(field, draws)
         return {name: value for name, value in found.items() if draws.random() >= _RARE}
 
     def _labels(self, batch: Transactions, *, tells: bool) -> tuple[list[Label], list[Label]]:
