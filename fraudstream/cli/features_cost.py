@@ -59,8 +59,8 @@ def _explained(cost: SetCost) -> Iterator[str]:
     )
     yield (
         f"us: processor time of one decision in batches of {BATCH} and alone, measured here on generated payments "
-        f"({CARDS} cards and {MERCHANTS} merchants with {EARLIER:,} earlier payments): medians of {cost.rounds} "
-        "rounds, in which all rows take turns. A row's is what it takes as a set of its own less the fixed part of its kind: "
+        f"({CARDS} cards and {MERCHANTS} merchants with {EARLIER:,} earlier ones): medians of {cost.rounds} rounds, "
+        "in which all rows take turns. A row's is what it takes as a set of its own less the fixed part of its kind: "
         "what the simplest row takes (the count of 1h, or is_weekend). Rows share passes, so the whole set may take "
         "less than the sum."
     )

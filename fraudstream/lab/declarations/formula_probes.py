@@ -95,9 +95,9 @@ def _variants(fields: DeclaredFields) -> Iterator[Varied]:
         least, most = (0, 1) if field.kind is FieldKind.FLAG else field.bounds
         whole[field.name] = _TEXT if is_text else max(least, min(most, 1))
     yield " (with all fields)", whole
-    yield " (all fields are absent)", {}
     for name in whole:
         yield f" ({name} is absent)", {other: value for other, value in whole.items() if other != name}
+    yield " (all fields are absent)", {}
     zeros = {one.name: 0 for one in fields.fields if one.kind is FieldKind.NUMBER and one.read(0) is not None}
     yield " (numbers are 0)", {**whole, **zeros}
 

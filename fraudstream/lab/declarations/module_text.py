@@ -113,9 +113,7 @@ def _field_lines(fields: Sequence[ProposedField]) -> Iterator[str]:
 
 
 def _meaning(field: ProposedField) -> str:
-    return (
-        f"{field.words} in {field.unit}" if field.unit and field.words != field.name.replace("_", " ") else field.words
-    )
+    return f"{field.words} in {field.unit}" if field.states_unit else field.words
 
 
 def _call(function: str, arguments: Sequence[str]) -> Iterator[str]:

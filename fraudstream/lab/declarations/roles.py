@@ -286,6 +286,9 @@ def _marks(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Iterator[
 
 
 def _may_be_by_values(role: Role, column: ColumnProfile, rows: int) -> bool:
+    """Tell whether values alone may tell: not of a column whose name says that it is something else."""
+    if any(other.words & set(column.words) for other in ROLES):
+        return False
     if role.field in {"card_id", "merchant_id"}:
         return not column.is_number and column.distinct >= max(50, rows // 1000)
     return role.field != "amount_minor" or column.decimals in {1, 2, 3}

@@ -16,7 +16,7 @@ from features.history.store import Entity
 from features.own_fields import CONTRACT_FIELDS, LARGEST, MOST_DECIMALS, OTHER_COLUMNS, FieldKind, field_problems, flag
 from fraudstream.lab.declarations.given_file import MOSTLY, ColumnProfile, GivenFile, others, word_set
 from fraudstream.lab.declarations.roles import FIELDS, Guess
-from fraudstream.lab.declarations.units import guessed_unit
+from fraudstream.lab.declarations.units import guessed_unit, unit_of_name
 from fraudstream.lab.training.leaks import FEWEST_FRAUDS
 from fraudstream_client.field_types import LONGEST_ATTRIBUTE, MOST_ATTRIBUTES
 from models.categories import FEWEST_ROWS, MOST_CATEGORIES
@@ -91,8 +91,12 @@ class ProposedField(NamedTuple):
     def words(self) -> str:
         """Its meaning in words, without the unit: that is named beside it."""
         words = self.name.split("_")
-        stated = len(words) > 1 and words[-1] in {self.unit, "pct", "percent", "km", "ms"}
-        return " ".join(words[:-1] if stated else words)
+        return " ".join(words[:-1] if self.states_unit else words)
+
+    @property
+    def states_unit(self) -> bool:
+        """Whether its name ends in its unit."""
+        return "_" in self.name and bool(self.unit) and unit_of_name(self.name) == self.unit
 
 
 class Selection(NamedTuple):
