@@ -195,18 +195,10 @@ class FeatureSet:
     fields: DeclaredFields = NO_FIELDS
 
     def __post_init__(self) -> None:
-        if not self.rows:
-            raise DeclarationError("a feature set needs at least one row")
-        taken = sorted(self.fields.by_name.keys() & _OF_NO_ENTITY)
-        if taken:
-            raise DeclarationError(f"the field {taken[0]!r} has the name of an aggregate: give it another one")
-        object.__setattr__(self, "rows", tuple(_resolved(row, self.fields) for row in self.rows))
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise DeclarationError(f"declared more than once: {', '.join(twice)}")
-        problems = [problem for kind in _KINDS for problem in _mixed_problems(kind, self._of(kind))]
+        problems = "; ".join(set_problems(self.rows, self.fields))
         if problems:
-            raise DeclarationError("; ".join(problems))
+            raise DeclarationError(problems)
+        object.__setattr__(self, "rows", tuple(_resolved(row, self.fields) for row in self.rows))
 
     def __len__(self) -> int:
         """Return the number of columns."""
@@ -337,20 +329,44 @@ def _mixed_problems(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
         yield f"{', '.join(unbounded)} cannot share {kind.value} histories with paned rows: it needs exact records"
 
 
+def set_problems(rows: Sequence[Feature], fields: DeclaredFields) -> Iterator[str]:
+    """Yield all reasons why some rows are no feature set with these fields."""
+    if not rows:
+        yield "a feature set needs at least one row"
+    for name in sorted(fields.by_name.keys() & _OF_NO_ENTITY):
+        yield f"the field {name!r} has the name of an aggregate: give it another one"
+    yield from filter(None, dict.fromkeys(_unread(row, fields) for row in rows))
+    names = [row.name for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"declared more than once: {', '.join(twice)}"
+    for kind in _KINDS:
+        yield from _mixed_problems(kind, [row for row in rows if row.entity is kind])
+
+
+def _unread(row: Feature, fields: DeclaredFields) -> str:
+    """Return why the field that a row reads cannot be read; empty if it can, or if the row reads none."""
+    if not isinstance(row.aggregate, OwnValue):
+        return ""
+    name = row.aggregate.name
+    field = fields.found(name)
+    if field is None:
+        near = get_close_matches(name, [*fields.by_name, *CONTRACT_FIELDS], 1)
+        guess = f"did you mean {near[0]!r}? Else" if near else "it is no field of the contract, so"
+        return (
+            f"own({name!r}): {guess} declare it in the module's FIELDS, with number, category or flag of "
+            "features.own_fields"
+        )
+    if field.kind is FieldKind.TOKEN:
+        return f"own({name!r}): a token has no number: a formula can read it, no row of its own"
+    return ""
+
+
 def _resolved(row: Feature, fields: DeclaredFields) -> Feature:
     """Return a row with the field that it reads."""
     if not isinstance(row.aggregate, OwnValue):
         return row
-    field = fields.found(row.aggregate.name)
-    if field is None:
-        near = get_close_matches(row.aggregate.name, [*fields.by_name, *CONTRACT_FIELDS], 1)
-        guess = f"did you mean {near[0]!r}? Else" if near else "it is no field of the contract, so"
-        raise DeclarationError(
-            f"own({row.aggregate.name!r}): {guess} declare it in the module's FIELDS, with number, category or flag of "
-            "features.own_fields"
-        )
-    if field.kind is FieldKind.TOKEN:
-        raise DeclarationError(f"own({field.name!r}): a token has no number: a formula can read it, no row of its own")
+    field = fields.by_name.get(row.aggregate.name) or CONTRACT_FIELDS[row.aggregate.name]
     if row.aggregate.field == field:
         return row
     return replace(row, aggregate=OwnValue(field.name, field), unit=field.unit, meaning=row.meaning or field.meaning)

@@ -13,7 +13,7 @@ process and file. A category is a text; in a vector it is a code of 48 bits, the
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import Enum
@@ -23,6 +23,7 @@ from typing import Any
 
 from features.errors import DeclarationError
 from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES
+from fraudstream_client.inputs import TransactionRecord
 
 LARGEST = 10**12
 """The largest magnitude of a number times 10^decimals."""
@@ -241,6 +242,34 @@ CONTRACT_FIELDS: Mapping[str, OwnField] = MappingProxyType(
 """What every payment has, or may have, beside ids and times; nobody declares it."""
 CARRIED = ("card_country",)
 """Those of them that no column of `Transactions` holds: they are among its own values, if something reads them."""
+OTHER_COLUMNS = frozenset(
+    {*TransactionRecord.__struct_fields__, "reporting_amount_minor", "fraud", "labelled_at", "utc_offset_minutes"}
+) - frozenset(CONTRACT_FIELDS)
+"""All other columns of a transactions file: a field of such a name would be read from a column that means another."""
+_OF_READERS, _READ_AS = frozenset({"row", "clock_minutes"}), "read_"
+"""Columns that readers of files add, and how they name the values of others."""
+
+
+def field_problems(fields: Sequence[OwnField]) -> Iterator[str]:
+    """Yield all reasons why some fields cannot be declared together."""
+    names = [one.name for one in fields]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"fields declared more than once: {', '.join(twice)}"
+    taken = sorted(CONTRACT_FIELDS.keys() & set(names))
+    if taken:
+        yield (
+            f"{', '.join(taken)}: every payment has this field without a declaration, as in own({taken[0]!r}): "
+            "leave it out, or send another one under another name"
+        )
+    reserved = sorted(OTHER_COLUMNS & set(names))
+    if reserved:
+        yield f"{', '.join(reserved)}: a column of a transactions file has this name: give the field another one"
+    of_readers = sorted(name for name in set(names) if name in _OF_READERS or name.startswith(_READ_AS))
+    if of_readers:
+        yield f"{', '.join(of_readers)}: readers of files use such names: give the field another one"
+    if len(names) > MOST_ATTRIBUTES:
+        yield f"{len(names)} fields are declared, more than {MOST_ATTRIBUTES}"
 
 
 class FieldsReader:
@@ -291,24 +320,15 @@ class DeclaredFields:
     """The fields of one module, or of several together.
 
     Raises:
-        DeclarationError: a name occurs twice, or is one of the contract; or there are too many.
+        DeclarationError: a name occurs twice, or is one of the contract or of a file's columns; or there are too many.
     """
 
     fields: tuple[OwnField, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [one.name for one in self.fields]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DeclarationError(f"fields declared more than once: {', '.join(twice)}")
-        taken = sorted(CONTRACT_FIELDS.keys() & set(names))
-        if taken:
-            raise DeclarationError(
-                f"{', '.join(taken)}: every payment has this field without a declaration, as in own({taken[0]!r}): "
-                "leave it out, or send another one under another name"
-            )
-        if len(names) > MOST_ATTRIBUTES:
-            raise DeclarationError(f"{len(names)} fields are declared, more than {MOST_ATTRIBUTES}")
+        problems = "; ".join(field_problems(self.fields))
+        if problems:
+            raise DeclarationError(problems)
 
     def __len__(self) -> int:
         """Return how many there are."""

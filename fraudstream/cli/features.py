@@ -1,4 +1,4 @@
-"""`fraudstream features`: lists the features computed here and what their histories cost; computes vectors; rebuilds.
+"""`fraudstream features`: drafts, checks and lists features, and what they cost; computes vectors; rebuilds.
 
 The list has one layout for wide terminals and one for narrow ones.
 """
@@ -90,7 +90,7 @@ def _days(length_ms: int) -> str:
 
 @click.group(cls=CommandGroup)
 def features() -> None:
-    """List the features that are computed here, compute them for a file, and rebuild their histories."""
+    """Draft, check and list the features that are computed here, compute them, and rebuild their histories."""
 
 
 @features.command("rebuild")
@@ -137,18 +137,78 @@ def compute_command(
     compute(file, out, threads, predictions, as_json=as_json)
 
 
+@features.command("draft")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the module there, not printed.")
+@click.option(
+    "--write-to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the transactions file, too, .parquet or .csv: with the contract's columns and the fields.",
+)
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="State a column; FIELD= for none.")
+@click.option("--currency", default="", metavar="CODE", help="Of a file without a column of currencies.")
+@click.option(
+    "--amounts", type=click.Choice(["major", "minor"]), help="The units of amounts; by default by their name."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the file.")
+@json_option
+@needs("train", "duckdb")
+def draft_command(
+    *,
+    file: Path,
+    output: Path | None,
+    write_to: Path | None,
+    columns: tuple[str, ...],
+    amounts: str | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - click's options
+) -> None:
+    """Draft a module of features from a FILE (parquet, CSV) of payments whose columns may have any names.
+
+    It says which columns are taken for the time, the amount, the card, the merchant and the label, and how sure that
+    is; which others become fields of your own; and which are left out, and why: leaks first. Edit what it drafts.
+    """
+    from fraudstream.cli.features_draft import run_draft, stated_columns  # noqa: PLC0415 - it needs the extra `train`
+    from fraudstream.lab.declarations.draft import DraftRequest  # noqa: PLC0415 - likewise
+
+    in_minor = None if amounts is None else amounts == "minor"
+    stated = stated_columns(columns)
+    request = DraftRequest(file=file, stated=stated, in_minor=in_minor, write_to=write_to, **options)
+    run_draft(request, output, as_json=as_json)
+
+
+@features.command("check")
+@click.argument("module", required=False)
+@json_option
+def check_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Say all that is wrong with a MODULE of features, by default with those of FRAUDSTREAM_FEATURES.
+
+    Formulas are called on generated payments, with fields absent and at the ends of their bounds. Warnings are of what
+    works, and may be a slip. Exits with 1 if something is wrong.
+    """
+    from fraudstream.cli.features_check import run_check  # noqa: PLC0415 - what generates payments, for it alone
+
+    run_check(settings_or_refuse().features if module is None else module, as_json=as_json)
+
+
 @features.command("list")
 @click.option("--set", "module", metavar="MODULE", help="Another feature set than that of FRAUDSTREAM_FEATURES.")
+@click.option("--cost", "with_cost", is_flag=True, help="Measure what each row costs in bytes and microseconds.")
 @json_option
-def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def list_command(module: str | None, with_cost: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
     """Print the features in the order of the vector: what each means, and what histories keep for it.
 
-    Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last.
+    Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last. With --cost it prints what
+    each row costs instead: measured here, on generated payments.
     """
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features) if module is None else features_or_refuse(module, "--set")
     feature_set = sets.newest
-    if as_json:
+    if with_cost:
+        from fraudstream.cli.features_cost import print_cost  # noqa: PLC0415 - what generates payments, for it alone
+
+        print_cost(feature_set, facts(feature_set), as_json=as_json)
+    elif as_json:
         say(as_json, facts(feature_set), "")
     else:
         console = terminal()

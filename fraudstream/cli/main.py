@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "features": CommandSource(
         "fraudstream.cli.features:features",
-        "List the features that are computed here, compute them for a file, and rebuild their histories.",
+        "Draft, check and list the features that are computed here, compute them, and rebuild their histories.",
         "Train and judge",
     ),
     "train": CommandSource(

@@ -17,7 +17,7 @@ import numpy as np
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, FeatureSet
 from features.errors import FormulaError
 from features.history import records
-from features.history.store import Entity, Label, Prediction, Transactions
+from features.history.store import Entity, Label, Observed, Prediction, Transactions
 from features.memory_store import MemoryStore
 from features.own_fields import FieldKind, FieldValue, OwnField
 from features.vector.vectorise import vectorise
@@ -109,19 +109,26 @@ def invented_histories(feature_set: FeatureSet) -> ProbeHistories:
     histories: list[msgspec.Raw] = []
     vectors: list[Vector] = []
     refused: FormulaError | None = None
-    random = np.random.default_rng(SEED)
-    for number, scene in enumerate(_scenes(feature_set, random)):
-        stage = _Stage(feature_set, FIRST_MS + (number + 1) * _STEP_MS, random)
+    for own, observed in invented_payments(feature_set):
         try:
-            history, vector = stage.play(scene, compacts=number % 2 == 0)
+            (vector,) = vectors_of(vectorise(feature_set, own, observed))
         except FormulaError as error:
             refused = error
             continue
+        history = write_probe(own, observed, 0, with_fields=feature_set.reads_payments)
         histories.append(msgspec.Raw(history))
         vectors.append(vector)
     if refused is not None and not histories:
         raise refused
     return ProbeHistories(tuple(histories), tuple(vectors))
+
+
+def invented_payments(feature_set: FeatureSet) -> Iterator[tuple[Transactions, Observed]]:
+    """Yield the probed payments, each a batch of its own, with what is visible to it."""
+    random = np.random.default_rng(SEED)
+    for number, scene in enumerate(_scenes(feature_set, random)):
+        stage = _Stage(feature_set, FIRST_MS + (number + 1) * _STEP_MS, random)
+        yield stage.play(scene, compacts=number % 2 == 0)
 
 
 def ends_ms(feature_set: FeatureSet, kind: Entity) -> list[int]:
@@ -215,7 +222,7 @@ def _drawn(random: Draws, age_ms: int, **fixed: Any) -> _InventedPayment:  # noq
     return _InventedPayment(**drawn | fixed)
 
 
-def _invented_value(field: OwnField, draws: Draws) -> FieldValue:
+def invented_value(field: OwnField, draws: Draws) -> FieldValue:
     """Return a value that a field may have; the ends of its bounds are among them."""
     if field.kind is FieldKind.FLAG:
         return int(draws.integers(2))
@@ -237,8 +244,8 @@ class _Stage:
         self._store = MemoryStore(feature_set)
         self._offset = 0
 
-    def play(self, scene: _ProbeScene, *, compacts: bool) -> tuple[bytes, Vector]:
-        """Return what the probed payment saw, and its vector."""
+    def play(self, scene: _ProbeScene, *, compacts: bool) -> tuple[Transactions, Observed]:
+        """Return the probed payment, and what is visible to it."""
         if scene.others:
             batch = self._batch(scene.others)
             early, later = self._labels(batch, tells=scene.tells)
@@ -249,9 +256,7 @@ class _Stage:
         if compacts:
             self._store.compact_now()
         own = self._batch([scene.own])
-        observed = self._store.observe_now(own)
-        (vector,) = vectors_of(vectorise(self._feature_set, own, observed))
-        return write_probe(own, observed, 0, with_fields=self._feature_set.reads_payments), vector
+        return own, self._store.observe_now(own)
 
     def _batch(self, payments: Sequence[_InventedPayment]) -> Transactions:
         count, first = len(payments), self._offset
@@ -283,7 +288,7 @@ class _Stage:
         for name in sorted(self._feature_set.carried):
             found[name] = str(draws.choice(_TEXTS))
         for field in self._feature_set.fields.fields:
-            found[field.name] = _invented_value(field, draws)
+            found[field.name] = invented_value(field, draws)
         return {name: value for name, value in found.items() if draws.random() >= _RARE}
 
     def _labels(self, batch: Transactions, *, tells: bool) -> tuple[list[Label], list[Label]]:

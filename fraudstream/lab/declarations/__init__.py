@@ -1,0 +1,1 @@
+"""Modules of features: drafted from a file, checked, and what their rows cost."""
