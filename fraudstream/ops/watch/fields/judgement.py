@@ -181,6 +181,6 @@ def _begun(name: str, known: _Slots, end_ms: int) -> FieldChange | None:
         if share >= LEAST_SHARE and now.count(name) >= LEAST_EXPECTED:
             expected = share * before.payments
             is_new = expected >= LEAST_EXPECTED and before.count(name) <= NEARLY_NONE * expected
-            since_ms = now.first_with(name) or begin_ms
+            since_ms = known.within(begin_ms - SPANS_MS[0], end_ms).first_with(name) or begin_ms
             return FieldChange(name, share, since_ms, now.count(name)) if is_new else None
     return None

@@ -95,6 +95,8 @@ def test_a_field_that_no_payment_of_the_day_before_had_begins() -> None:
     (change,) = found.begun
     assert (change.since_ms, change.payments) == (END_MS - 20 * MINUTE_MS, 80)
     assert "ip_country" in found.coming
+    (change,) = judged(lambda before_ms: 0.4 if before_ms <= 50 * MINUTE_MS else 0.0, lambda _: 5).begun
+    assert change.since_ms == END_MS - 50 * MINUTE_MS
 
 
 @pytest.mark.parametrize(
