@@ -17,6 +17,7 @@ import importlib
 import importlib.metadata
 import io
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -185,7 +186,9 @@ def drawn_stream(folder: Path) -> Path:
             f"the stream is drawn by {PACKAGE} {VERSION}, and {version} is installed: "
             f"`pip install {PACKAGE}=={VERSION}` into this environment (it brings geopandas; fraudstream needs neither)"
         )
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it prints as it goes
+    printed = io.StringIO()  # it prints as it goes, and newer versions of pandas warn of what it does
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         generator = importlib.import_module(PACKAGE).DatasetGenerator(
             n_customers=CUSTOMERS, n_terminals=TERMINALS, nb_days=DAYS, start_date=START, random_state=STREAM_SEED
         )
