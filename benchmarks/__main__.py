@@ -80,6 +80,10 @@ COMMANDS = {
         "benchmarks.commands.decisions:stages",
         "Measure microseconds per event of each stage, at batches of 1, 32 and 256; needs the extra `train`.",
     ),
+    "synccfd": CommandSource(
+        "benchmarks.commands.synccfd:synccfd",
+        "Measure what declared distances are worth on payments that the package synccfd draws; takes minutes.",
+    ),
     "tracing": CommandSource(
         "benchmarks.commands.decisions:tracing",
         "Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run.",

@@ -10,6 +10,7 @@ from features.own_fields import category, flag, number, token
 from features.own_payment import OwnPayment
 from features.reason_codes import Phrase, ReasonCode
 from features.rows import card, device, merchant, own, paned, prediction, prediction_age
+from features.vector.travel import distance_km
 
 __all__ = [
     "DEFAULT",
@@ -27,6 +28,7 @@ __all__ = [
     "card",
     "category",
     "device",
+    "distance_km",
     "flag",
     "load",
     "merchant",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from features.history import records
 from features.history.frames import NEVER_MS, Flags, Floats, Window
 from features.history.store import Ints
+from features.own_payment import FieldText
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 RADIUS_KM = 6371.0088
@@ -141,6 +142,27 @@ def distances_km(from_north: Ints, from_east: Ints, to_north: Ints, to_east: Int
     angles[2] = 2 * (QUARTER_TURN - np.abs(from_north))
     angles[3] = 2 * (QUARTER_TURN - np.abs(to_north))
     return _haversine(_series(SINE, angles * RADIANS), np.sqrt)
+
+
+def distance_km(
+    latitude: FieldText, longitude: FieldText, to_latitude: FieldText, to_longitude: FieldText
+) -> float | None:
+    """Return the great-circle distance in km between two places of a payment's fields, for formulas.
+
+    It has the bits of `distances_km` on every CPU, which a distance by the functions of `math` need not have.
+
+    Args:
+        latitude: of the one place, in degrees from -90 to 90, read to 5 decimals; None if it is absent.
+        longitude: of it, in degrees from -180 to 180, likewise.
+        to_latitude: of the other place.
+        to_longitude: of the other place.
+
+    Returns:
+        None where one of them is absent.
+    """
+    degrees = (latitude, longitude, to_latitude, to_longitude)
+    units = [round(float(one) * records.PLACE_UNITS) for one in degrees if one is not None]
+    return _distance(*units) if len(units) == len(degrees) else None
 
 
 def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:

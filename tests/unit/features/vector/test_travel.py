@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.vector import travel
-from features.vector.travel import distances_km
+from features.vector.travel import distance_km, distances_km
 
 QUARTER, HALF = 9_000_000, 18_000_000
 norths, easts = st.integers(-QUARTER, QUARTER), st.integers(-HALF, HALF)
@@ -55,6 +55,21 @@ def test_a_distance_near_the_antipode_is_exact_to_half_a_metre(north: int, east:
 def test_a_distance_is_symmetric_and_0_to_the_same_place(here: tuple[int, int], there: tuple[int, int]) -> None:
     assert distance(here, there) == distance(there, here)
     assert distance(here, here) == 0.0
+
+
+@given(here=places, there=places)
+def test_a_formulas_distance_between_degrees_has_the_bits_of_a_distance_between_terminals(
+    here: tuple[int, int], there: tuple[int, int]
+) -> None:
+    degrees = [x / 100_000 for x in (*here, *there)]
+    assert distance_km(*degrees) == distance(here, there)
+
+
+@pytest.mark.parametrize("absent", range(4))
+def test_a_formulas_distance_is_absent_where_a_coordinate_is(absent: int) -> None:
+    degrees = [None if place == absent else 12.5 for place in range(4)]
+    assert distance_km(*degrees) is None
+    assert distance_km(12.5, 12.5, 12.5, 12.5) == 0.0
 
 
 @given(ends=st.lists(st.tuples(norths, easts, norths, easts), min_size=1, max_size=60))
