@@ -10,6 +10,8 @@ from campaigns.oracle import Fate, Fold
 
 GRACE_MS = 5_000
 """After a demotion was accepted, for the workers to hear of it."""
+LEADERLESS_MS = 5_000
+"""More, where brokers are taken away: so long the control log may have no leader while `scores` have one."""
 EXTRA_DESCRIPTORS = 8
 """More than before, for connections that pools keep open, and to brokers that a client had not needed yet."""
 EXTRA_MEMORY_MB = 48
@@ -29,6 +31,7 @@ class Evidence:
 
     `bounded` tells whether the brokers refuse timestamps far ahead, so that no payment may be refused for a clock.
     `degrades` tells whether workers go on without Redis, so that a repeat may be decided again, marked as incomplete.
+    `grace_ms` is how long a demoted model may go on.
     `use` is what each worker's process used once it was well, and in the end. `diff` is what
     `score --topic --diff` printed, `audit` what `topics audit` did: its exit code and output, None if it is not there.
     `anomalies` are those that porcupine found in what readers of `scores` saw meanwhile,
@@ -42,6 +45,7 @@ class Evidence:
     verdicts: Sequence[Verdict]
     bounded: bool
     degrades: bool = False
+    grace_ms: int = GRACE_MS
     use: Mapping[str, tuple[Use, Use]] = field(default_factory=dict)
     exits: Sequence[str] = ()
     unready: Sequence[str] = ()
@@ -146,7 +150,7 @@ def no_demoted_model_decides(evidence: Evidence) -> Iterator[str]:
         late = [
             score
             for score in evidence.fold.valid
-            if score.digest == digest and since + GRACE_MS < score.scored_at_ms < until
+            if score.digest == digest and since + evidence.grace_ms < score.scored_at_ms < until
         ]
         if late:
             seconds = (max(score.scored_at_ms for score in late) - since) / 1000

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.actions import Actions, summary_of
-from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, Evidence, Result, no_worker_ended, uses_too_much, violations
+from campaigns.checks import (
+    CHECKS,
+    CHECKS_OF_LOSSES,
+    GRACE_MS,
+    LEADERLESS_MS,
+    Evidence,
+    Result,
+    no_worker_ended,
+    uses_too_much,
+    violations,
+)
 from campaigns.facts import Letter, Place, Record, Use, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plan import LIVE_FIRST, Plan
@@ -123,6 +133,7 @@ def _check(world: World, unwell: list[str]) -> Result:
         verdicts,
         world.plan.bounded,
         degrades=world.plan.settings.get("REDIS_DOWN") == "degrade",
+        grace_ms=GRACE_MS + LEADERLESS_MS * any(step.action.endswith("_broker") for step in world.plan.steps),
         use=_settled_use(world),
         exits=world.exits,
         unready=unwell,

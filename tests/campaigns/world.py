@@ -18,8 +18,9 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
-from campaigns.facts import Record, Use
+from campaigns.facts import Record, Use, scores_of
 from campaigns.late_reader import LateReader
+from campaigns.oracle import valid_scores
 from campaigns.plan import LIVE_FIRST, MODELS, OTHER_MODEL, SAME_MODEL, Plan, Services
 from campaigns.standby import Standby, redis_with_standby
 from campaigns.traffic import Traffic
@@ -317,8 +318,24 @@ class World:
         return {name for name, offset in self._progress()[0].items() if offset}
 
     def uncommitted(self) -> dict[str, int]:
-        """Return how many records the group has not committed, by topic and partition; only where there are some."""
-        return _behind(*self._progress())
+        """Return how many records the group has not committed, by topic and partition; only where there are some.
+
+        Where another deployment publishes, what lies behind its last decision of a partition has none, and a silent
+        fleet waits there for the next one.
+        """
+        behind = _behind(*self._progress())
+        return {where: count for where, count in behind.items() if count > self._silent_waits_for().get(where, 0)}
+
+    def _silent_waits_for(self) -> dict[str, int]:
+        """Return how many records lie behind the last decision of each partition that another deployment decides."""
+        scores, ends = self.read("scores"), self._progress()[1]
+        last = {one.partition: one for one in valid_scores(scores_of(scores))}
+        deciders = {(one.partition, one.offset): one.fields["deployment"] for one in scores}
+        others = [
+            one for one in last.values() if deciders[one.partition, one.at] != self.fleet.environment["DEPLOYMENT"]
+        ]
+        named = {f"{self.topic('transactions')} {one.partition}": one.offset + 1 for one in others}
+        return {where: ends[where] - position for where, position in named.items()}
 
     def _progress(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return what the group has committed and where each partition of the input topics ends."""
