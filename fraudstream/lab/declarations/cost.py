@@ -96,7 +96,7 @@ class SetCost(msgspec.Struct, frozen=True):
     rounds: int
 
 
-class _Scene(NamedTuple):
+class _PricedScene(NamedTuple):
     """Generated payments, and what each batch of them sees."""
 
     batch: tuple[Transactions, Observed]
@@ -141,7 +141,7 @@ def measure_cost(feature_set: FeatureSet, rounds: int = ROUNDS) -> SetCost:
     )
 
 
-def _spent(sets: Sequence[FeatureSet], scene: _Scene, rounds: int) -> list[DecisionMicroseconds]:
+def _spent(sets: Sequence[FeatureSet], scene: _PricedScene, rounds: int) -> list[DecisionMicroseconds]:
     """Return the medians of what each set takes, all of them in turns."""
     of_256: list[list[float]] = [[] for _ in sets]
     of_one: list[list[float]] = [[] for _ in sets]
@@ -190,7 +190,7 @@ def _adds_days(feature_set: FeatureSet, row: Feature) -> float:
     return round((feature_set.horizons_ms[row.entity] - without) / DAY_MS, 1)
 
 
-def _reading(feature_set: FeatureSet, scene: _Scene, rounds: int) -> float:
+def _reading(feature_set: FeatureSet, scene: _PricedScene, rounds: int) -> float:
     """Return what reading the declared fields of a payment's `attributes` takes, in microseconds."""
     if not feature_set.fields:
         return 0.0
@@ -207,7 +207,7 @@ def _reading(feature_set: FeatureSet, scene: _Scene, rounds: int) -> float:
     return round(median(found) / max(1, len(payments)), 3)
 
 
-def _scene(feature_set: FeatureSet) -> _Scene:
+def _scene(feature_set: FeatureSet) -> _PricedScene:
     """Fill histories with generated payments, and observe those that are measured."""
     draws, store = np.random.default_rng(_SEED), MemoryStore(feature_set)
     count = EARLIER + BATCH + SINGLES
@@ -221,7 +221,7 @@ def _scene(feature_set: FeatureSet) -> _Scene:
         store.predict_now(list(_predictions(feature_set, int(times[EARLIER]))))
     batch = payments.at(range(EARLIER, EARLIER + BATCH))
     singles = [payments.at([at]) for at in range(EARLIER + BATCH, count)]
-    return _Scene((batch, store.observe_now(batch)), [(one, store.observe_now(one)) for one in singles])
+    return _PricedScene((batch, store.observe_now(batch)), [(one, store.observe_now(one)) for one in singles])
 
 
 def _payments(feature_set: FeatureSet, draws: np.random.Generator, times: Ints) -> Transactions:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from features.own_fields import FieldKind
 from fraudstream.lab.declarations.given_file import shown_name
-from fraudstream.lab.declarations.selection import Ground, LeftOut, ProposedField
+from fraudstream.lab.declarations.selection import Ground, ProposedField, UnusedColumn
 from fraudstream.lab.declarations.units import MONEY
 
 _MOST_OF_A_KIND = 3
@@ -33,7 +33,7 @@ class DraftFacts(NamedTuple):
 
     file: str
     fields: Sequence[ProposedField]
-    left_out: Sequence[LeftOut]
+    left_out: Sequence[UnusedColumn]
     given: frozenset[str]
     currencies: int
 
@@ -132,7 +132,7 @@ def _literal(bound: float, decimals: int) -> str:
     return f"{bound:.{decimals}f}".rstrip("0")
 
 
-def _token_lines(left_out: Sequence[LeftOut]) -> Iterator[str]:
+def _token_lines(left_out: Sequence[UnusedColumn]) -> Iterator[str]:
     for one in left_out:
         if one.ground is Ground.TOKEN:
             yield from _comment(f"{one.column.shown}: {one.why}", before="    ")

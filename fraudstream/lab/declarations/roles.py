@@ -27,7 +27,7 @@ Values = Callable[[ColumnProfile, int], float]
 """From a column, and the number of rows, to how well its values fit: 0 if they cannot be meant, at most 1."""
 
 
-class Role(NamedTuple):
+class ColumnRole(NamedTuple):
     """A column of the contract, and how it is recognised.
 
     Attributes:
@@ -140,8 +140,8 @@ _LATER = word_set(
 )
 _OF_MERCHANT = word_set("merchant merch shop store vendor seller terminal payee retailer acceptor")
 _OF_CARD = word_set("card cc pan issuer bin")
-ROLES: tuple[Role, ...] = (
-    Role(
+ROLES: tuple[ColumnRole, ...] = (
+    ColumnRole(
         "occurred_at",
         word_set("time timestamp datetime occurred ts"),
         word_set("date at created dt when day"),
@@ -149,7 +149,7 @@ ROLES: tuple[Role, ...] = (
         _time,
         by_values=True,
     ),
-    Role(
+    ColumnRole(
         "fraud",
         word_set("fraud fraudulent isfraud label target"),
         word_set("class chargeback y outcome"),
@@ -157,7 +157,7 @@ ROLES: tuple[Role, ...] = (
         _label,
         by_values=True,
     ),
-    Role(
+    ColumnRole(
         "amount_minor",
         word_set("amount amt"),
         word_set("value price total sum paid charge"),
@@ -168,7 +168,7 @@ ROLES: tuple[Role, ...] = (
         _amount,
         by_values=True,
     ),
-    Role(
+    ColumnRole(
         "card_id",
         word_set("card cc pan cardholder"),
         word_set("account acct customer client user holder member"),
@@ -178,7 +178,7 @@ ROLES: tuple[Role, ...] = (
         _repeated,
         by_values=True,
     ),
-    Role(
+    ColumnRole(
         "merchant_id",
         _OF_MERCHANT,
         word_set("mid biller beneficiary"),
@@ -186,9 +186,9 @@ ROLES: tuple[Role, ...] = (
         _repeated,
         by_values=True,
     ),
-    Role("transaction_id", frozenset(_PAYMENT), word_set("id uuid"), _OF_CARD | _OF_MERCHANT, _unique),
-    Role("currency", word_set("currency ccy curr"), frozenset(), _OF_MERCHANT, _in(frozenset(CURRENCY_DECIMALS))),
-    Role(
+    ColumnRole("transaction_id", frozenset(_PAYMENT), word_set("id uuid"), _OF_CARD | _OF_MERCHANT, _unique),
+    ColumnRole("currency", word_set("currency ccy curr"), frozenset(), _OF_MERCHANT, _in(frozenset(CURRENCY_DECIMALS))),
+    ColumnRole(
         "labelled_at",
         word_set("label labelled labeled chargeback reported"),
         frozenset(),
@@ -196,15 +196,19 @@ ROLES: tuple[Role, ...] = (
         lambda column, _rows: 1.0 if column.time_form and column.time_form != ELAPSED else 0.0,
         also=word_set("at time date timestamp on"),
     ),
-    Role(
+    ColumnRole(
         "device_id", word_set("device"), frozenset(), word_set("type os model age risk"), _token, also=frozenset(_IDS)
     ),
-    Role("mcc", word_set("mcc"), frozenset(), frozenset(), _category),
-    Role("channel", word_set("channel"), frozenset(), frozenset(), _in(frozenset({"pos", "ecommerce", "moto", "atm"}))),
-    Role("merchant_country", _OF_MERCHANT, frozenset(), frozenset(), _country, also=word_set("country")),
-    Role("card_country", _OF_CARD, frozenset(), frozenset(), _country, also=word_set("country")),
-    Role("latitude", word_set("latitude lat"), frozenset(), frozenset(), _degrees(90), also=_OF_MERCHANT),
-    Role("longitude", word_set("longitude lon lng long"), frozenset(), frozenset(), _degrees(180), also=_OF_MERCHANT),
+    ColumnRole("mcc", word_set("mcc"), frozenset(), frozenset(), _category),
+    ColumnRole(
+        "channel", word_set("channel"), frozenset(), frozenset(), _in(frozenset({"pos", "ecommerce", "moto", "atm"}))
+    ),
+    ColumnRole("merchant_country", _OF_MERCHANT, frozenset(), frozenset(), _country, also=word_set("country")),
+    ColumnRole("card_country", _OF_CARD, frozenset(), frozenset(), _country, also=word_set("country")),
+    ColumnRole("latitude", word_set("latitude lat"), frozenset(), frozenset(), _degrees(90), also=_OF_MERCHANT),
+    ColumnRole(
+        "longitude", word_set("longitude lon lng long"), frozenset(), frozenset(), _degrees(180), also=_OF_MERCHANT
+    ),
 )
 """In the order in which columns are given away."""
 FIELDS = frozenset(role.field for role in ROLES)
@@ -251,7 +255,7 @@ def _no_time(stated: ColumnProfile | None, columns: Sequence[ColumnProfile]) -> 
     )
 
 
-def _guess(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Guess:
+def _guess(role: ColumnRole, columns: Sequence[ColumnProfile], rows: int) -> Guess:
     marks = sorted(_marks(role, columns, rows), key=lambda mark: (-mark[0], mark[2].at))
     candidates = tuple(column.shown for _, _, column in marks[: _MOST_OTHERS + 1])
     if not marks or marks[0][0] < _LEAST or _is_doubtful(role, marks):
@@ -264,7 +268,7 @@ def _guess(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Guess:
     return Guess(column, sure, why, candidates[1:])
 
 
-def _is_doubtful(role: Role, marks: Sequence[tuple[float, float, ColumnProfile]]) -> bool:
+def _is_doubtful(role: ColumnRole, marks: Sequence[tuple[float, float, ColumnProfile]]) -> bool:
     """Tell whether a label is guessed by its values, and there is more than one column like it, or it is not rare."""
     if role.field != "fraud" or marks[0][1]:
         return False
@@ -272,7 +276,9 @@ def _is_doubtful(role: Role, marks: Sequence[tuple[float, float, ColumnProfile]]
     return len(marks) > 1 or share is None or share > _RARE
 
 
-def _marks(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Iterator[tuple[float, float, ColumnProfile]]:
+def _marks(
+    role: ColumnRole, columns: Sequence[ColumnProfile], rows: int
+) -> Iterator[tuple[float, float, ColumnProfile]]:
     """Yield the columns that may have a role, with their marks in all, and by name."""
     for column in columns:
         excluded = column.nested or column.has_card_number or not column.filled
@@ -285,7 +291,7 @@ def _marks(role: Role, columns: Sequence[ColumnProfile], rows: int) -> Iterator[
             yield total, by_name, column
 
 
-def _may_be_by_values(role: Role, column: ColumnProfile, rows: int) -> bool:
+def _may_be_by_values(role: ColumnRole, column: ColumnProfile, rows: int) -> bool:
     """Tell whether values alone may tell: not of a column whose name says that it is something else."""
     if any(other.words & set(column.words) for other in ROLES):
         return False
@@ -294,7 +300,7 @@ def _may_be_by_values(role: Role, column: ColumnProfile, rows: int) -> bool:
     return role.field != "amount_minor" or column.decimals in {1, 2, 3}
 
 
-def _by_name(role: Role, column: ColumnProfile) -> float:
+def _by_name(role: ColumnRole, column: ColumnProfile) -> float:
     """Return how well a name fits, at most 1; below 0 if it means something else."""
     words = set(column.words)
     if column.name.lower() == role.field:

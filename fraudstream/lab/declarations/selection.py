@@ -66,7 +66,7 @@ class Ground(IntEnum):
     TOO_MANY = 6
 
 
-class LeftOut(NamedTuple):
+class UnusedColumn(NamedTuple):
     """A column that is not proposed, and why."""
 
     column: ColumnProfile
@@ -103,7 +103,7 @@ class Selection(NamedTuple):
     """The fields that are proposed, the columns that are left out, and those that are passed on by their own names."""
 
     fields: tuple[ProposedField, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusedColumn, ...]
     passed_on: tuple[ColumnProfile, ...]
 
 
@@ -113,11 +113,11 @@ def select(file: GivenFile, roles: Mapping[str, Guess], fraud: str, currency: st
     passed = tuple(column for column in others(file.columns, given) if column.name in PASSED_ON)
     rules = _Rules(file, given, fraud)
     proposed: list[ProposedField] = []
-    left: list[LeftOut] = []
+    left: list[UnusedColumn] = []
     names = set[str]()
     for column in others(file.columns, given | {one.name: one for one in passed}):
         found = rules.look(column)
-        if isinstance(found, LeftOut):
+        if isinstance(found, UnusedColumn):
             left.append(found)
             continue
         kind, auc, note = found
@@ -127,7 +127,7 @@ def select(file: GivenFile, roles: Mapping[str, Guess], fraud: str, currency: st
     ranked = sorted(proposed, key=lambda one: 0.0 if np.isnan(one.auc) else -one.auc)
     too_many = {one.column.at for one in ranked[MOST_ATTRIBUTES:]}
     left += [
-        LeftOut(
+        UnusedColumn(
             one.column, Ground.TOO_MANY, f"more than {MOST_ATTRIBUTES} fields: these rank frauds less by themselves"
         )
         for one in ranked[MOST_ATTRIBUTES:]
@@ -146,21 +146,21 @@ class _Rules:
         self._fraud = fraud
         (self._frauds,) = file.execute(f"SELECT count(*) FILTER (({fraud}) = 1) FROM given").fetchall()[0]  # noqa: S608 - our own
 
-    def look(self, column: ColumnProfile) -> LeftOut | tuple[FieldKind, float, str]:
+    def look(self, column: ColumnProfile) -> UnusedColumn | tuple[FieldKind, float, str]:
         """Return why a column is left out, or its kind, its AUC alone, and what is to be said of it."""
         for ground, why in self._first_reasons(column):
             alone = self._auc(column) if ground is Ground.LEAK and not column.nested else np.nan
-            return LeftOut(column, ground, why if np.isnan(alone) else f"{why}; ROC AUC alone {alone:.3f}")
+            return UnusedColumn(column, ground, why if np.isnan(alone) else f"{why}; ROC AUC alone {alone:.3f}")
         auc = self._auc(column)
         if auc >= ALONE:
             why = f"it ranks the frauds nearly alone: ROC AUC {auc:.3f}; what is known at a payment stays below {ALONE}"
-            return LeftOut(column, Ground.LEAK, why)
+            return UnusedColumn(column, Ground.LEAK, why)
         for ground, why in _reasons_of_form(column, self._file.rows):
-            return LeftOut(column, ground, why)
+            return UnusedColumn(column, ground, why)
         kind, note = kind_of(column), ""
         if self._card and self._file.is_constant_per_card(column, self._card, self._time):
             if kind is FieldKind.NUMBER or auc >= ALONE_OF_A_CARD:
-                return LeftOut(column, Ground.LEAK, _constant_per_card(auc))
+                return UnusedColumn(column, Ground.LEAK, _constant_per_card(auc))
             note = "the same in all payments of a card: as it was then, not as it is today?"
         return kind, auc, note
 

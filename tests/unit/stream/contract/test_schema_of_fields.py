@@ -3,16 +3,14 @@
 import json
 from typing import Any
 
-import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from features.own_fields import DeclaredFields, category, flag, number, token
-from fraudstream.cli.schema import schema
 from stream.contract.attributes import FieldRules
 from stream.contract.schema import json_schema
+from support.command_line import run_command
 
 DECLARED = DeclaredFields(
     (
@@ -88,11 +86,9 @@ def test_without_fields_a_schema_is_as_it_is_for_everybody() -> None:
     assert "properties" not in json.dumps(json_schema("transaction/1")["$defs"]["TransactionRecord"]["properties"])
 
 
-def test_the_command_prints_the_fields_of_the_module_that_the_setting_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAUDSTREAM_FEATURES", "support.features.own_fields_set")
-    done = CliRunner().invoke(schema, ["transaction/1"])
+def test_the_command_prints_the_fields_of_the_module_that_the_setting_names() -> None:
+    done = run_command("schema", "transaction/1", settings={"FRAUDSTREAM_FEATURES": "support.features.own_fields_set"})
     assert done.exit_code == 0
     assert '"account_age_days"' in done.stdout
-    monkeypatch.setenv("FRAUDSTREAM_FEATURES", "no_such_module")
-    refused = CliRunner().invoke(schema, ["transaction/1"])
+    refused = run_command("schema", "transaction/1", settings={"FRAUDSTREAM_FEATURES": "no_such_module"})
     assert (refused.exit_code, "FRAUDSTREAM_FEATURES" in refused.output) == (2, True)
