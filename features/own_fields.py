@@ -272,6 +272,10 @@ def field_problems(fields: Sequence[OwnField]) -> Iterator[str]:
         yield f"{len(names)} fields are declared, more than {MOST_ATTRIBUTES}"
 
 
+_ROUNDS = 1.5 * 2.0**52
+"""Added to a float below 2^51 and taken away again, it leaves the nearest whole number."""
+
+
 class FieldsReader:
     """Reads several fields of objects that have all of them, as `OwnField.read` does one by one: faster."""
 
@@ -279,8 +283,10 @@ class FieldsReader:
         self.names = tuple(one.name for one in fields)
         self.texts = tuple(one.name for one in fields if one.kind in {FieldKind.CATEGORY, FieldKind.TOKEN})
         """The names of those whose values are texts."""
+        numbers = [one for one in fields if one.kind is FieldKind.NUMBER]
         self._numbers = [
-            (one.name, _POWERS[one.decimals], *one.bounds, one.reader) for one in fields if one.kind is FieldKind.NUMBER
+            (one.name, float(_POWERS[one.decimals]), float(one.bounds[0]), float(one.bounds[1]), one.reader)
+            for one in numbers
         ]
         self._flags = [one.name for one in fields if one.kind is FieldKind.FLAG]
 
@@ -289,10 +295,11 @@ class FieldsReader:
         sound = True
         for name, power, least, most, read in self._numbers:
             given = raw[name]
-            if type(given) is float and -LARGEST < (product := given * power) < LARGEST:
-                found = round(product)
+            if type(given) is float or (type(given) is int and -LARGEST <= given <= LARGEST):
+                product = given * power
+                found = product + _ROUNDS - _ROUNDS  # within bounds, which are at most LARGEST
                 if least <= found <= most and -_SAFE <= product - found <= _SAFE:
-                    values[name] = found
+                    values[name] = int(found)
                     continue
             if given is not None:
                 value = read(given)
@@ -302,8 +309,10 @@ class FieldsReader:
                     values[name] = value
         for name in self._flags:
             given = raw[name]
-            if given is True or given is False:
-                values[name] = int(given)
+            if given is True:
+                values[name] = 1
+            elif given is False:
+                values[name] = 0
             elif given is not None:
                 sound = False
         for name in self.texts:

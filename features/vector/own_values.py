@@ -7,7 +7,7 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Transactions
-from features.own_fields import FieldKind, OwnField, OwnValue, category_code
+from features.own_fields import CONTRACT_FIELDS, FieldKind, FieldValue, OwnField, OwnValue, category_code
 from features.own_payment import CONTRACT_NUMBERS, texts
 
 _ABSENT = float("nan")
@@ -30,11 +30,13 @@ def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Fl
     name = field.name
     if name in CONTRACT_NUMBERS:
         return CONTRACT_NUMBERS[name](transactions)
-    if field.kind is FieldKind.CATEGORY:
-        codes = _codes_of(name)
+    codes = _codes_of(name) if field.kind is FieldKind.CATEGORY else None
+    if codes is not None and name in CONTRACT_FIELDS:
         return [codes[text] for text in texts(name, transactions)]
     if transactions.own is None:
         return [_ABSENT] * len(transactions)
+    if codes is not None:
+        return [codes[own.get(name)] for own in transactions.own]
     return [own.get(name, _ABSENT) for own in transactions.own]  # type: ignore[misc] # no text is among them
 
 
@@ -44,18 +46,18 @@ def _powers(fields: tuple[OwnField, ...]) -> Floats:
     return 10.0 ** np.array(decimals, np.float64)[:, np.newaxis]
 
 
-class _Codes(dict[str | None, float]):
+class _Codes(dict[FieldValue | None, float]):
     """The codes of a category's texts as float64, worked out when first asked for; NaN for None."""
 
     def __init__(self, name: str) -> None:
         super().__init__({None: _ABSENT})
         self._name = name
 
-    def __missing__(self, text: str) -> float:
+    def __missing__(self, text: FieldValue) -> float:
         if len(self) >= _CACHED_TEXTS:
             self.clear()
             self[None] = _ABSENT
-        found = self[text] = float(category_code(self._name, text))
+        found = self[text] = float(category_code(self._name, str(text)))
         return found
 
 

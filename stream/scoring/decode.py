@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -87,7 +86,9 @@ class Decoded:
         """Count payments by their own fields."""
         if self.columns.own is None and not self.undeclared:
             return NO_ATTRIBUTES
-        fields = Counter(chain.from_iterable(one.own for one in self.accepted if one.own))
+        fields = Counter[str]()
+        for names, count in Counter(tuple(one.own) for one in self.accepted if one.own).items():
+            fields.update(dict.fromkeys(names, count))
         return AttributeCounts(fields, Counter(self.undeclared))
 
     def part(self, first: int, behind: int) -> "Decoded":
@@ -156,7 +157,8 @@ def _with_own_fields(read: ParsedTransaction, fields: FieldRules, unknown: list[
     """Return a transaction with the values of its own fields; add the names that nobody declares to `unknown`."""
     values, dropped, undeclared = fields.read(read.transaction)
     unknown += undeclared
-    return read._replace(own=values, dropped=(*dropped, *read.dropped) if dropped else read.dropped)
+    transaction, occurred_ms, offset, others, count, content, erases, _ = read
+    return ParsedTransaction(transaction, occurred_ms, offset, (*dropped, *others), count, content, erases, values)
 
 
 def _damage_of(record: Record) -> Rejection | None:
