@@ -290,7 +290,7 @@ class FieldsReader:
         ]
         self._flags = [one.name for one in fields if one.kind is FieldKind.FLAG]
 
-    def read(self, raw: Mapping[str, Any], values: dict[str, FieldValue]) -> bool:  # noqa: C901 - one call a payment
+    def read(self, raw: Mapping[str, Any], values: dict[str, FieldValue]) -> bool:  # noqa: C901, PLR0912 - fast
         """Add the values of an object to others; return whether each that is not null could be read."""
         sound = True
         for name, power, least, most, read in self._numbers:
