@@ -154,8 +154,15 @@ def evaluate_alone(formula: Formula, payments: OwnPayments) -> Floats:
     Raises:
         FormulaError: it raised an exception or returned no number; the batch is then decided one by one.
     """
-    numbers = range(len(payments.transactions))
-    return np.array([_value(formula, formula.name, (payments.payment(at),)) for at in numbers], np.float64)
+    function = formula.function
+    try:
+        values = np.array([_number(function(one)) for one in payments.each], np.float64)
+    except Exception as error:  # foreign code can raise anything
+        raise _raised(formula.name, error) from error
+    infinite = values[np.isinf(values)]
+    if len(infinite):
+        raise _not_finite(formula.name, infinite[0])
+    return values
 
 
 def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int], OwnPayment]) -> Floats:
@@ -176,18 +183,27 @@ def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int]
     return values
 
 
-def _value(formula: Formula, feature: str, arguments: tuple[Payments | OwnPayment, ...]) -> float:
+def _value(formula: Formula, feature: str, arguments: tuple[Payments, Payments]) -> float:
     """Call the formula once."""
     try:
-        result = formula.function(*arguments)
-        value = math.nan if result is None else float(result)
+        value = _number(formula.function(*arguments))
     except Exception as error:  # foreign code can raise anything
-        said = f"feature {feature!r}: its formula raised {type(error).__name__}: {error}"
-        raise FormulaError(said, feature) from error
+        raise _raised(feature, error) from error
     if math.isinf(value):
-        said = f"feature {feature!r}: its formula returned {value}: return a finite number, or None"
-        raise FormulaError(said, feature)
+        raise _not_finite(feature, value)
     return value
+
+
+def _number(result: float | None) -> float:
+    return math.nan if result is None else float(result)
+
+
+def _raised(feature: str, error: Exception) -> FormulaError:
+    return FormulaError(f"feature {feature!r}: its formula raised {type(error).__name__}: {error}", feature)
+
+
+def _not_finite(feature: str, value: float) -> FormulaError:
+    return FormulaError(f"feature {feature!r}: its formula returned {value}: return a finite number, or None", feature)
 
 
 def import_attribute(module_name: str, attribute: str) -> object:

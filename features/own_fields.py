@@ -13,7 +13,7 @@ process and file. A category is a text; in a vector it is a code of 48 bits, the
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import Enum
@@ -29,8 +29,8 @@ LARGEST = 10**12
 """The largest magnitude of a number times 10^decimals."""
 MOST_DECIMALS = 9
 _NAME = re.compile(ATTRIBUTE_NAME)
-_POWERS = tuple(10**decimals for decimals in range(MOST_DECIMALS + 1))
-_SAFE = 0.499
+_POWERS: Sequence[int] = tuple(10**decimals for decimals in range(MOST_DECIMALS + 1))
+ROUNDED = 0.499
 """A product this near to a whole number is rounded to it whatever its own error, which is below 0.0003."""
 _CODE_BYTES = 6
 
@@ -82,6 +82,11 @@ class OwnField:
     def identity(self) -> list[str | int | None]:
         """What determines its values, as part of a fingerprint."""
         return [self.name, self.kind.value, self.decimals, self.least, self.most]
+
+    @property
+    def power(self) -> int:
+        """What a number is multiplied by as it is kept."""
+        return _POWERS[self.decimals]
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -147,7 +152,7 @@ def scaled(number: int | float, decimals: int) -> int | None:  # noqa: PYI041 - 
     if not abs(product) <= LARGEST + 1:  # NaN and infinities as well
         return None
     found = round(product)
-    if abs(product - found) > _SAFE:
+    if abs(product - found) > ROUNDED:
         found = int(Decimal(repr(number)).scaleb(decimals).to_integral_value(ROUND_HALF_EVEN))
     return found if abs(found) <= LARGEST else None
 
@@ -272,58 +277,6 @@ def field_problems(fields: Sequence[OwnField]) -> Iterator[str]:
         yield f"{len(names)} fields are declared, more than {MOST_ATTRIBUTES}"
 
 
-_ROUNDS = 1.5 * 2.0**52
-"""Added to a float below 2^51 and taken away again, it leaves the nearest whole number."""
-
-
-class FieldsReader:
-    """Reads several fields of objects that have all of them, as `OwnField.read` does one by one: faster."""
-
-    def __init__(self, fields: Sequence[OwnField]) -> None:
-        self.names = tuple(one.name for one in fields)
-        self.texts = tuple(one.name for one in fields if one.kind in {FieldKind.CATEGORY, FieldKind.TOKEN})
-        """The names of those whose values are texts."""
-        numbers = [one for one in fields if one.kind is FieldKind.NUMBER]
-        self._numbers = [
-            (one.name, float(_POWERS[one.decimals]), float(one.bounds[0]), float(one.bounds[1]), one.reader)
-            for one in numbers
-        ]
-        self._flags = [one.name for one in fields if one.kind is FieldKind.FLAG]
-
-    def read(self, raw: Mapping[str, Any], values: dict[str, FieldValue]) -> bool:  # noqa: C901, PLR0912 - fast
-        """Add the values of an object to others; return whether each that is not null could be read."""
-        sound = True
-        for name, power, least, most, read in self._numbers:
-            given = raw[name]
-            if type(given) is float or (type(given) is int and -LARGEST <= given <= LARGEST):
-                product = given * power
-                found = product + _ROUNDS - _ROUNDS  # within bounds, which are at most LARGEST
-                if least <= found <= most and -_SAFE <= product - found <= _SAFE:
-                    values[name] = int(found)
-                    continue
-            if given is not None:
-                value = read(given)
-                if value is None:
-                    sound = False
-                else:
-                    values[name] = value
-        for name in self._flags:
-            given = raw[name]
-            if given is True:
-                values[name] = 1
-            elif given is False:
-                values[name] = 0
-            elif given is not None:
-                sound = False
-        for name in self.texts:
-            given = raw[name]
-            if type(given) is str and given:
-                values[name] = given
-            elif given is not None:
-                sound = False
-        return sound
-
-
 @dataclass(frozen=True)
 class DeclaredFields:
     """The fields of one module, or of several together.
@@ -348,9 +301,10 @@ class DeclaredFields:
         """The fields by name."""
         return MappingProxyType({one.name: one for one in self.fields})
 
-    def reader(self, names: Collection[str]) -> "FieldsReader":
-        """Return what reads those of some names, in the order of declaration, from objects that have all of them."""
-        return FieldsReader([one for one in self.fields if one.name in names])
+    @cached_property
+    def readers(self) -> Mapping[str, Reader]:
+        """What reads the values of each field, by name in the order of declaration."""
+        return MappingProxyType({one.name: one.reader for one in self.fields})
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
@@ -359,9 +313,8 @@ class DeclaredFields:
 
     def kept(self, raw: Mapping[str, Any]) -> dict[str, FieldValue]:
         """Return the values of a JSON object as they are kept; what is absent, wrong or undeclared is left out."""
-        values: dict[str, FieldValue] = {}
-        self.reader(raw.keys()).read(raw, values)
-        return values
+        found = ((name, read(raw.get(name))) for name, read in self.readers.items())
+        return {name: value for name, value in found if value is not None}
 
     def found(self, name: str) -> OwnField | None:
         """Return a declared field, or one of the contract; None if there is none of that name."""

@@ -1,6 +1,8 @@
 """The fields of one's own payment: those of the contract as columns of a batch, and one payment as formulas see it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from math import isnan
 from types import MappingProxyType
 
 import numpy as np
@@ -9,6 +11,7 @@ from features.history import records
 from features.history.frames import Floats, major_units
 from features.history.store import Transactions
 from features.own_fields import DeclaredFields, FieldKind
+from features.own_table import own_numbers, own_texts
 
 HOUR_MS = 3_600_000
 HOURS_OF_DAY = 24
@@ -40,13 +43,11 @@ CONTRACT_NUMBERS: Mapping[str, Callable[[Transactions], Floats]] = MappingProxyT
 """The contract's fields that are numbers: functions of n transactions, of shape (n,); NaN where one is absent."""
 
 
-def texts(name: str, transactions: Transactions) -> list[str | None]:
+def texts(name: str, transactions: Transactions) -> Sequence[str | None]:
     """Return the texts of a field of n transactions, of the contract or a declared one; None where it is absent."""
     if name in records.TEXT_TRAITS:
         return [records.trait_text(name, traits) for traits in transactions.traits.tolist()]
-    if transactions.own is None:
-        return [None] * len(transactions)
-    return [None if (value := own.get(name)) is None else str(value) for own in transactions.own]
+    return own_texts(name, transactions.own, len(transactions))
 
 
 class OwnPayments:
@@ -54,31 +55,42 @@ class OwnPayments:
 
     def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
         self.transactions = transactions
-        self._declared = declared
-        self._columns: dict[str, Sequence[FieldText]] = {}
+        self._columns = _Columns(transactions, declared)
 
     def payment(self, number: int) -> "OwnPayment":
         """Return one of them."""
-        return OwnPayment(self, number)
+        return OwnPayment(self.transactions, self._columns, number)
 
-    def column(self, name: str) -> Sequence[FieldText]:
-        """Return a field of all of them, as `OwnPayment` does."""
-        if name not in self._columns:
-            self._columns[name] = self._worked_out(name)
-        return self._columns[name]
+    @cached_property
+    def each(self) -> Sequence["OwnPayment"]:
+        """All of them, which the formulas of a batch share."""
+        return [self.payment(at) for at in range(len(self.transactions))]
+
+
+class _Columns(dict[str, Sequence[FieldText]]):
+    """The fields of a batch by name, worked out when first asked for; a dictionary looks up the others in C."""
+
+    def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
+        super().__init__()
+        self._transactions = transactions
+        self._declared = declared
+
+    def __missing__(self, name: str) -> Sequence[FieldText]:
+        found = self[name] = self._worked_out(name)
+        return found
 
     def _worked_out(self, name: str) -> Sequence[FieldText]:
         field = self._declared.found(name)
         if field is None:
             raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
         if name in CONTRACT_NUMBERS:
-            numbers = CONTRACT_NUMBERS[name](self.transactions)
-            return [None if absent else one for absent, one in zip(np.isnan(numbers), numbers.tolist(), strict=True)]
+            return [None if isnan(one) else one for one in CONTRACT_NUMBERS[name](self._transactions).tolist()]
         if field.kind in {FieldKind.CATEGORY, FieldKind.TOKEN}:
-            return texts(name, self.transactions)
-        kind = bool if field.kind is FieldKind.FLAG else float
-        kept = [own.get(name) for own in self.transactions.own or [{}] * len(self.transactions)]
-        return [None if one is None else kind(field.shown(one)) for one in kept]
+            return texts(name, self._transactions)
+        kept, power = own_numbers(name, self._transactions.own, len(self._transactions)), float(field.power)
+        each = kept.tolist() if isinstance(kept, np.ndarray) else kept
+        numbers = [None if isnan(one) else one / power for one in each]
+        return numbers if field.kind is FieldKind.NUMBER else [None if one is None else bool(one) for one in numbers]
 
 
 class OwnPayment:
@@ -88,8 +100,11 @@ class OwnPayment:
     of the contract: numbers are floats, flags booleans, categories and tokens texts, what is absent is None.
     """
 
-    def __init__(self, batch: OwnPayments, number: int) -> None:
-        self._batch = batch
+    __slots__ = ("_columns", "_number", "_transactions")
+
+    def __init__(self, transactions: Transactions, columns: Mapping[str, Sequence[FieldText]], number: int) -> None:
+        self._transactions = transactions
+        self._columns = columns
         self._number = number
 
     def __getitem__(self, name: str) -> FieldText:
@@ -98,9 +113,9 @@ class OwnPayment:
         Raises:
             LookupError: there is no such field.
         """
-        return self._batch.column(name)[self._number]
+        return self._columns[name][self._number]
 
     @property
     def time_ms(self) -> int:
         """When it occurred, in milliseconds of the Unix epoch."""
-        return int(self._batch.transactions.occurred_ms[self._number])
+        return int(self._transactions.occurred_ms[self._number])

@@ -26,6 +26,7 @@ _SECURITY_CODE = re.compile(r"[ ._:@-]([0-9]{3,4})[ ._:@-]*\Z")
 _RUN = re.compile(r"\d[\W\d_]*\d")
 _NO_DIGITS = re.compile(r"\D+")
 _YEARS = 10
+_CACHED_TEXTS = 4_096
 _TIMES = ("occurred_at", "labelled_at", "computed_at")
 LONGEST_ID = 64
 """The most characters of an id: a longer one is invalid, and used nowhere."""
@@ -66,7 +67,7 @@ class IdRules(NamedTuple):
 
         Not in the midst of more digits, as in an id.
         """
-        runs = [run for run in _RUN.findall(text) if sum(map(str.isdigit, run)) >= SHORTEST]
+        runs = long_runs(text)
         if not runs or any(shape(text) for shape in self.shapes.get(field, ())):
             return False
         year = _year(record)
@@ -74,6 +75,12 @@ class IdRules(NamedTuple):
 
 
 NO_SHAPES = IdRules()
+
+
+@lru_cache(maxsize=_CACHED_TEXTS)
+def long_runs(text: str) -> Sequence[str]:
+    """Return the runs of digits, with what may stand between them, that are long enough for a card number."""
+    return [run for run in _RUN.findall(text) if sum(map(str.isdigit, run)) >= SHORTEST]
 
 
 def _as_id(run: str) -> str:

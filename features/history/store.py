@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.history.retention import ResolutionSchedule, Retention
 from features.own_fields import OwnValues
+from features.own_table import OwnTable
 from fraudstream_client.outputs import LabelStatus, PredictionStatus
 
 Ints = NDArray[np.int64]
@@ -118,7 +119,8 @@ class Transactions:
         values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         for name, column in values.items():
             if column is not None:
-                values[name] = column[which] if isinstance(column, np.ndarray) else [column[i] for i in which.tolist()]
+                in_whole = isinstance(column, np.ndarray | OwnTable)
+                values[name] = column[which] if in_whole else [column[i] for i in which.tolist()]
         return Transactions(**values)
 
     def _sliced(self, which: slice) -> "Transactions":

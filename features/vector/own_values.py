@@ -7,8 +7,9 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Transactions
-from features.own_fields import CONTRACT_FIELDS, FieldKind, FieldValue, OwnField, OwnValue, category_code
+from features.own_fields import FieldKind, FieldValue, OwnField, OwnValue, category_code
 from features.own_payment import CONTRACT_NUMBERS, texts
+from features.own_table import own_numbers
 
 _ABSENT = float("nan")
 _CACHED_TEXTS, _CACHED_FIELDS = 65_536, 512
@@ -20,7 +21,9 @@ def own_values(values: Sequence[OwnValue], transactions: Transactions) -> Floats
     NaN where a field is absent. A category is its code, a flag 0 or 1.
     """
     fields = tuple(value.field for value in values if value.field is not None)  # each: `FeatureSet` resolves them
-    found = np.array([_column(field, transactions) for field in fields], np.float64)
+    found = np.empty((len(fields), len(transactions)))
+    for at, field in enumerate(fields):
+        found[at] = _column(field, transactions)
     found /= _powers(fields)
     return found
 
@@ -30,14 +33,9 @@ def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Fl
     name = field.name
     if name in CONTRACT_NUMBERS:
         return CONTRACT_NUMBERS[name](transactions)
-    codes = _codes_of(name) if field.kind is FieldKind.CATEGORY else None
-    if codes is not None and name in CONTRACT_FIELDS:
-        return [codes[text] for text in texts(name, transactions)]
-    if transactions.own is None:
-        return [_ABSENT] * len(transactions)
-    if codes is not None:
-        return [codes[own.get(name)] for own in transactions.own]
-    return [own.get(name, _ABSENT) for own in transactions.own]  # type: ignore[misc] # no text is among them
+    if field.kind is FieldKind.CATEGORY:
+        return list(map(_codes_of(name).__getitem__, texts(name, transactions)))
+    return own_numbers(name, transactions.own, len(transactions))
 
 
 @lru_cache(maxsize=_CACHED_FIELDS)

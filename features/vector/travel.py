@@ -160,20 +160,32 @@ def distance_km(
     Returns:
         None where one of them is absent.
     """
-    degrees = (latitude, longitude, to_latitude, to_longitude)
-    units = [round(float(one) * records.PLACE_UNITS) for one in degrees if one is not None]
-    return _distance(*units) if len(units) == len(degrees) else None
+    if latitude is None or longitude is None or to_latitude is None or to_longitude is None:
+        return None
+    return _distance(
+        round(float(latitude) * records.PLACE_UNITS),
+        round(float(longitude) * records.PLACE_UNITS),
+        round(float(to_latitude) * records.PLACE_UNITS),
+        round(float(to_longitude) * records.PLACE_UNITS),
+    )
 
 
 def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:
     turned = abs(to_east - from_east)
-    angles = (
-        to_north - from_north,
-        min(turned, FULL_TURN - turned),
-        2 * (QUARTER_TURN - abs(from_north)),
-        2 * (QUARTER_TURN - abs(to_north)),
+    sines = (
+        _sine((to_north - from_north) * RADIANS),
+        _sine(min(turned, FULL_TURN - turned) * RADIANS),
+        _sine(2 * (QUARTER_TURN - abs(from_north)) * RADIANS),
+        _sine(2 * (QUARTER_TURN - abs(to_north)) * RADIANS),
     )
-    return _haversine([_series(SINE, float(angle) * RADIANS) for angle in angles], math.sqrt)
+    return _haversine(sines, math.sqrt)
+
+
+def _sine(x: float) -> float:
+    """Return what `_series` does with SINE; written out it is faster for a single number."""
+    a, b, c, d, e, f, g, h, i, j = SINE
+    y = x * x
+    return (((((((((a * y + b) * y + c) * y + d) * y + e) * y + f) * y + g) * y + h) * y + i) * y + j) * x
 
 
 def _haversine(sines: Iterable[Number], root: Callable[[Number], Number]) -> Number:

@@ -5,16 +5,19 @@ dropped as `attributes`, a declared field of a wrong type or out of bounds as `a
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldsReader, FieldValue, OwnValues
+from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldKind, FieldValue, OwnValues
+from features.own_table import ColumnsReader, OwnTable, own_texts
 from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES, AttributeText
 from stream.contract.codes import DeadLetterCode, Rejection
-from stream.id_rules import NO_SHAPES, IdRules
+from stream.id_rules import NO_SHAPES, IdRules, long_runs
 
 MOST_BYTES = 16_384
 MOST_TEXT_BYTES = 2_000
@@ -24,6 +27,8 @@ MOST_DIGITS = 12
 MOST_TOLD = 100
 """So many undeclared names are counted one by one."""
 _MOST_BYTES_OF_LETTER, LONGEST_NAME = 4, 64
+FEW = 4
+"""Up to so many payments are read faster one by one than as columns."""
 OTHER_NAME = "-other"
 """Stands for all others; no attribute has such a name."""
 _NAME = re.compile(ATTRIBUTE_NAME)
@@ -72,18 +77,16 @@ class OwnFields(NamedTuple):
     undeclared: tuple[str, ...] = ()
 
 
-class _Plan(NamedTuple):
-    """What is read of attributes of certain names: the declared ones, and the others as they are told."""
+class OwnOfBatch(NamedTuple):
+    """The same of a batch: the values of each payment, what was dropped by number, and all undeclared names."""
 
-    reader: FieldsReader
-    undeclared: tuple[str, ...]
+    values: Sequence[OwnValues] = ()
+    dropped: Mapping[int, tuple[str, ...]] = MappingProxyType({})
+    undeclared: Sequence[str] = ()
 
 
 class FieldRules:
-    """What a deployment reads: the declared fields, those of the contract that no column holds; the shapes of ids.
-
-    Few combinations of names occur, so what is to be done with each is remembered.
-    """
+    """What a deployment reads: the declared fields, those of the contract that no column holds; the shapes of ids."""
 
     def __init__(
         self, declared: DeclaredFields = NO_FIELDS, carried: Collection[str] = (), ids: IdRules = NO_SHAPES
@@ -93,45 +96,63 @@ class FieldRules:
         self._carried = tuple(name for name in CARRIED if name in carried)
         self.reads = bool(declared or carried)
         """Whether any field is read at all."""
-        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._columns = ColumnsReader(declared.fields)
+        self._texts = tuple(one.name for one in declared.fields if one.kind in {FieldKind.CATEGORY, FieldKind.TOKEN})
+        self._told = lru_cache(maxsize=_CACHED_NAMES)(self._undeclared)
 
     def read(self, payment: Any) -> OwnFields:  # noqa: ANN401 - a transaction, whose module imports this one
         """Read the fields of a decoded transaction, each on its own."""
         values: dict[str, FieldValue] = {
             name: value for name in self._carried if (value := getattr(payment, name)) is not None
         }
-        attributes = payment.attributes
-        if not attributes:
-            return OwnFields(values)
-        names = tuple(attributes)
-        plan = self._plans.get(names) or self._planned(names)
-        reader = plan.reader
-        sound = reader.read(attributes, values)
-        for name in reader.texts:
-            text = values.get(name)
-            if text is not None and len(text) > MOST_DIGITS and self._is_card_number(name, text, payment):  # type: ignore[arg-type]
-                del values[name]
-                sound = False
-        if sound:
-            return OwnFields(values, (), plan.undeclared)
-        dropped = (name for name in reader.names if name not in values and attributes[name] is not None)
-        return OwnFields(values, tuple(f"attributes.{name}" for name in dropped), plan.undeclared)
+        attributes = payment.attributes or {}
+        dropped = list[str]()
+        for name, read in self.declared.readers.items():
+            given = attributes.get(name)
+            if given is None:
+                continue
+            value = read(given)
+            if value is None or (isinstance(value, str) and self._is_card_number(name, value, payment)):
+                dropped.append(f"attributes.{name}")
+            else:
+                values[name] = value
+        return OwnFields(values, tuple(dropped), self._told(tuple(attributes)))
 
-    def _planned(self, names: tuple[str, ...]) -> _Plan:
-        if len(self._plans) >= _CACHED_NAMES:
-            self._plans.clear()
-        undeclared = tuple(_tellable(name) for name in names if name not in self.declared.by_name)
-        plan = self._plans[names] = _Plan(self.declared.reader(frozenset(names)), undeclared)
-        return plan
+    def read_all(self, payments: Sequence[Any]) -> OwnOfBatch:
+        """Read the fields of a batch of transactions, with the same result as `read` of each."""
+        table = self._table(payments) if len(payments) > FEW else None
+        if table is not None:
+            names = [tuple(one.attributes) for one in payments if one.attributes]
+            return OwnOfBatch(table, {}, [*chain.from_iterable(map(self._told, names))])
+        values, dropped, undeclared = zip(*map(self.read, payments), strict=True) if payments else ((), (), ())
+        wrong = {at: names for at, names in enumerate(dropped) if names}
+        return OwnOfBatch(values, wrong, [*chain.from_iterable(undeclared)])
+
+    def _table(self, payments: Sequence[Any]) -> OwnTable | None:
+        """Read a batch as columns; None if something is wrong with a value, or may be."""
+        carried = {name: [getattr(one, name) for one in payments] for name in self._carried}
+        table = self._columns.read([one.attributes or {} for one in payments], carried)
+        if table is None or any(map(_may_be_card_number, _distinct_texts(table, self._texts))):
+            return None
+        return table
+
+    def _undeclared(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those names of a payment's attributes that nobody declares; few combinations of names occur."""
+        return tuple(_tellable(name) for name in names if name not in self.declared.by_name)
 
     def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
-        return self.ids.refuses_text(f"attributes.{name}", value, {"occurred_at": payment.occurred_at})
+        at_time = {"occurred_at": payment.occurred_at}
+        return _may_be_card_number(value) and self.ids.refuses_text(f"attributes.{name}", value, at_time)
+
+
+def _may_be_card_number(text: str | None) -> bool:
+    return text is not None and len(text) > MOST_DIGITS and bool(long_runs(text))
 
 
 def category_texts(categories: Iterable[str], values: OwnValues) -> dict[str, str]:
     """Return categories among a payment's values as their texts, the first ones that take 2,000 bytes together."""
     found = {name: str(text) for name in categories if (text := values.get(name)) is not None}
-    if _MOST_BYTES_OF_LETTER * sum(map(len, found.values())) <= MOST_TEXT_BYTES - LONGEST_NAME * len(found):
+    if _fit(sum(map(len, found.values())), len(found)):
         return found
     left, kept = MOST_TEXT_BYTES, dict[str, str]()
     for name, text in found.items():
@@ -140,6 +161,27 @@ def category_texts(categories: Iterable[str], values: OwnValues) -> dict[str, st
             break
         kept[name] = text
     return kept
+
+
+def category_texts_of(categories: Sequence[str], own: Sequence[OwnValues]) -> list[dict[str, str]]:
+    """Return what `category_texts` does for each payment of a batch."""
+    if isinstance(own, OwnTable):
+        columns = [own_texts(name, own, len(own)) for name in categories]
+        longest = sum(max(map(len, filter(None, set(column))), default=0) for column in columns)
+        if _fit(longest, len(columns)):
+            return [
+                {name: text for name, text in zip(categories, row, strict=True) if text is not None}
+                for row in zip(*columns, strict=True)
+            ]
+    return [category_texts(categories, one) for one in own]
+
+
+def _fit(letters: int, names: int) -> bool:
+    return _MOST_BYTES_OF_LETTER * letters + LONGEST_NAME * names <= MOST_TEXT_BYTES
+
+
+def _distinct_texts(table: OwnTable, names: Iterable[str]) -> Iterator[str | None]:
+    return chain.from_iterable(set(own_texts(name, table, len(table))) for name in names)
 
 
 def _tellable(name: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from features.own_fields import OwnValues
 from fraudstream_client.field_types import (
     AmountMinor,
     CategoryCode,
@@ -88,7 +87,6 @@ class ParsedTransaction(NamedTuple):
 
     `occurred_ms` and `utc_offset_minutes` are its time and the UTC offset of its text; `dropped` names invalid optional
     fields, `unknown` counts fields that the contract does not define, `content` hashes what a repetition must repeat.
-    `own` are the values of the fields that a deployment reads, see `stream.contract.attributes`.
     """
 
     transaction: Transaction
@@ -98,7 +96,6 @@ class ParsedTransaction(NamedTuple):
     unknown: int
     content: int
     erases: bool = False
-    own: OwnValues | None = None
 
 
 FIELDS: dict[str, Field] = {

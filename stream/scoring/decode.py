@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
+from features.own_fields import OwnValues
+from features.own_table import OwnTable
 from fraudstream_client.validity import place_of
-from stream.contract.attributes import FieldRules
+from stream.contract.attributes import FieldRules, OwnOfBatch
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -39,6 +42,7 @@ _LONGEST_NAME = 64
 _MEANINGFUL = OWN_HEADERS | {BACKFILL_HEADER}
 _NO_EXPONENT = 0
 NO_FIELD_RULES = FieldRules()
+_NO_OWN_FIELDS = OwnOfBatch()
 _COLUMNS = 8
 """How many of a transaction's columns are int64."""
 
@@ -84,11 +88,10 @@ class Decoded:
 
     def attribute_counts(self) -> AttributeCounts:
         """Count payments by their own fields."""
-        if self.columns.own is None and not self.undeclared:
+        own = self.columns.own
+        if own is None and not self.undeclared:
             return NO_ATTRIBUTES
-        fields = Counter[str]()
-        for names, count in Counter(tuple(one.own) for one in self.accepted if one.own).items():
-            fields.update(dict.fromkeys(names, count))
+        fields = own.counts() if isinstance(own, OwnTable) else Counter(chain.from_iterable(own or ()))
         return AttributeCounts(fields, Counter(self.undeclared))
 
     def part(self, first: int, behind: int) -> "Decoded":
@@ -127,7 +130,6 @@ def decode(
     record was. `seal_problem` says what is wrong with the signature of an erasure.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
-    unknown: list[str] = []
     kept, accepted, dead = [], [], []
     for record in records:
         if is_accepted is not None and is_accepted(record):
@@ -146,19 +148,15 @@ def decode(
             kept.append(passable)
             if left_out:
                 read = read._replace(dropped=(*read.dropped, *left_out))
-            if fields.reads or read.transaction.attributes is not None:
-                read = _with_own_fields(read, fields, unknown)
             accepted.append(read)
     backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
-    return Decoded(kept, accepted, _columns(kept, accepted, log, fields), backfilled, dead, unknown)
-
-
-def _with_own_fields(read: ParsedTransaction, fields: FieldRules, unknown: list[str]) -> ParsedTransaction:
-    """Return a transaction with the values of its own fields; add the names that nobody declares to `unknown`."""
-    values, dropped, undeclared = fields.read(read.transaction)
-    unknown += undeclared
-    transaction, occurred_ms, offset, others, count, content, erases, _ = read
-    return ParsedTransaction(transaction, occurred_ms, offset, (*dropped, *others), count, content, erases, values)
+    own = _NO_OWN_FIELDS
+    if fields.reads or any(one.transaction.attributes is not None for one in accepted):
+        own = fields.read_all([one.transaction for one in accepted])
+        for at, names in own.dropped.items():
+            accepted[at] = accepted[at]._replace(dropped=(*names, *accepted[at].dropped))
+    columns = _columns(kept, accepted, log, own.values if fields.reads else None)
+    return Decoded(kept, accepted, columns, backfilled, dead, own.undeclared)
 
 
 def _damage_of(record: Record) -> Rejection | None:
@@ -241,7 +239,7 @@ def _too_large(headers: Headers) -> set[int]:
 
 
 def _columns(
-    records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int, fields: FieldRules
+    records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int, own: Sequence[OwnValues] | None
 ) -> Transactions:
     transactions = [one.transaction for one in accepted]
     numbers = [_numbers(record, parsed, log) for record, parsed in zip(records, accepted, strict=True)]
@@ -265,7 +263,7 @@ def _columns(
         place=place,
         traits=traits,
         erases=erases if True in erases else None,
-        own=[one.own or {} for one in accepted] if fields.reads else None,
+        own=own,
     )
 
 

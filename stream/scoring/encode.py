@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Entity, Observed
+from features.own_table import OwnTable
 from fraudstream_client.arms import LIVE
 from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Positions, Score, Source
 from models.times import format_time, formatted
-from stream.contract.attributes import category_texts
+from stream.contract.attributes import category_texts_of
 from stream.contract.cloud_events import ScoreEvents, without_event_headers
 from stream.contract.transaction import Transaction
 from stream.engine.batches import Record
@@ -249,15 +250,15 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             positions=positions,
             degraded=judgement.degraded,
             dropped=parsed.dropped,
-            attributes=category_texts(frame.categories, parsed.own or {}) if frame.categories else msgspec.UNSET,
+            attributes=texts,
             settings=frame.settings_hash,
             epoch=frame.epochs[record.partition],
             source=Source(record.topic, record.partition, record.offset, frame.log),
             scored_at=scored_at,
             latency_ms=latency_ms,
         )
-        for (record, parsed, judgement, features), positions, latency_ms in zip(
-            parts, _positions(observed, which), latencies_ms, strict=True
+        for (record, parsed, judgement, features), positions, texts, latency_ms in zip(
+            parts, _positions(observed, which), _category_texts(frame, decoded, which), latencies_ms, strict=True
         )
     ]
     outgoing = [
@@ -266,6 +267,17 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
     ]
     transactions, dropped = [one.transaction for one in accepted], [one.dropped for one in accepted]
     return Scored(records, transactions, dropped, vectors, judgements, latencies_ms, outgoing)
+
+
+def _category_texts(
+    frame: ScoreFrame, decoded: Decoded, which: NDArray[np.intp]
+) -> Iterable[dict[str, str] | msgspec.UnsetType]:
+    """Return the declared categories of each decided transaction."""
+    own = decoded.columns.own
+    if own is None or not frame.categories:
+        return repeat(msgspec.UNSET, len(which))
+    some = own[which] if isinstance(own, OwnTable) else [own[at] for at in which.tolist()]
+    return category_texts_of(frame.categories, some)
 
 
 def _headers(frame: ScoreFrame, record: Record) -> Headers:

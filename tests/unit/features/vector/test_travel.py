@@ -51,6 +51,11 @@ def test_a_distance_near_the_antipode_is_exact_to_half_a_metre(north: int, east:
     assert distance((north, east), there) == pytest.approx(expected_km((north, east), there), abs=3e-4)
 
 
+@given(st.floats(-1.6, 1.6))
+def test_the_sine_that_is_written_out_has_the_bits_of_the_series(angle: float) -> None:
+    assert travel._sine(angle) == travel._series(travel.SINE, angle)
+
+
 @given(here=places, there=places)
 def test_a_distance_is_symmetric_and_0_to_the_same_place(here: tuple[int, int], there: tuple[int, int]) -> None:
     assert distance(here, there) == distance(there, here)

@@ -1,20 +1,26 @@
 """`attributes` of a transaction: what is dropped as a whole, what by name, and what a deployment reads of them."""
 
+from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.own_fields import DeclaredFields, category, flag, number, token
+from features.own_table import OwnTable
 from stream.contract.attributes import (
+    FEW,
     MOST_BYTES,
     MOST_TEXT_BYTES,
     FieldRules,
     OwnFields,
     attributes_problem,
     category_texts,
+    category_texts_of,
 )
 from stream.contract.transaction import ParsedTransaction, read_accepted_transaction, read_transaction
 from stream.id_rules import read_shapes
@@ -173,3 +179,59 @@ def test_no_attributes_cost_a_decision_or_change_the_content(attributes: Any) ->
     assert all(name.startswith("attributes.") for name in fields.dropped)
     assert set(fields.values) <= set(FIELDS.by_name)
     assert msgspec.json.encode(fields.values)
+
+
+VALID = {
+    "age": st.integers(0, 100) | st.floats(0, 100),
+    "risk": st.integers(-5, 5) | st.floats(-5, 5) | st.sampled_from([0.0005, 1.2345, -0.0015, 2.5]),
+    "ip_country": st.sampled_from(["NG", "US", "a country with a long name", "4" * 13, CARD_NUMBER]),
+    "three_ds": st.booleans(),
+    "ip": st.text(min_size=1, max_size=40),
+    "other": st.integers(),
+}
+WRONG = st.sampled_from([101, -0.6, 1e308, -1e308, 10**30, 10**400, 1e13, "x", "", True, 0, 1.0, CARD_NUMBER])
+PAYMENTS = st.fixed_dictionaries({}, optional={name: st.none() | one for name, one in VALID.items()})
+
+
+@given(
+    st.lists(PAYMENTS | st.none(), max_size=3 * FEW),
+    st.lists(st.tuples(st.integers(0, 3 * FEW), st.sampled_from(list(VALID)), WRONG), max_size=2),
+)
+@example([{"risk": 1.2345}, {"risk": 0.0005}, {"risk": None}, {}, None] * FEW, [])
+@example([{"age": 1}] * 3 * FEW, [(2, "age", 10**400)])
+def test_a_batch_is_read_as_each_of_its_payments_is(
+    each: list[dict[str, Any] | None], planted: list[tuple[int, str, Any]]
+) -> None:
+    for at, name, value in planted:
+        if at < len(each):
+            each[at] = {**(each[at] or {}), name: value}
+    payments = [SimpleNamespace(attributes=one, card_country="AT", occurred_at="2026-01-01T00:00:00Z") for one in each]
+    one_by_one, batch = [RULES.read(one) for one in payments], RULES.read_all(payments)
+    assert list(batch.values) == [one.values for one in one_by_one]
+    assert [batch.dropped.get(at, ()) for at in range(len(payments))] == [one.dropped for one in one_by_one]
+    assert list(batch.undeclared) == [*chain.from_iterable(one.undeclared for one in one_by_one)]
+    names = FIELDS.categories
+    assert category_texts_of(names, batch.values) == [category_texts(names, one.values) for one in one_by_one]
+
+
+def test_a_usual_batch_is_read_as_columns_and_parts_of_it_are_views() -> None:
+    rows: list[dict[str, Any]] = [{"age": at, "risk": at / 7, "ip": f"i{at}"} if at % 3 else {} for at in range(20)]
+    table = RULES.read_all([SimpleNamespace(attributes=one, card_country=None) for one in rows]).values
+    assert isinstance(table, OwnTable)
+    expected = [FIELDS.kept(one) for one in rows]
+    assert list(table) == expected
+    assert list(table[3:9]) == expected[3:9]
+    assert list(table[np.array([7, 2])]) == [expected[7], expected[2]]
+    assert table.counts() == {"age": 13, "risk": 13, "ip": 13}
+
+
+def test_texts_that_may_be_too_long_together_are_measured_one_by_one() -> None:
+    names = tuple(f"c{at}" for at in range(10))
+    rules = FieldRules(DeclaredFields(tuple(map(category, names))))
+    long = dict.fromkeys(names, "€" * 100)
+    payments = [SimpleNamespace(attributes=long if at % 2 else {"c1": "x"}) for at in range(2 * FEW)]
+    own_values = rules.read_all(payments).values
+    assert isinstance(own_values, OwnTable)
+    found = category_texts_of(names, own_values)
+    assert found == [category_texts(names, one) for one in own_values]
+    assert [len(one) for one in found[:2]] == [1, 6]
