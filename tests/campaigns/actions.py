@@ -21,7 +21,7 @@ from campaigns.facts import scores_of
 from campaigns.host_actions import HOST_ACTIONS, HostActions
 from campaigns.plan import Step
 from campaigns.service_actions import SERVICE_ACTIONS, ServiceActions
-from campaigns.world import ADMIN_SECONDS, NotWellError, World
+from campaigns.world import ADMIN_SECONDS, NotWellError, World, bounds_of
 from models.commands import CommandKind
 from stream.control.client import CommandRequest, send_command
 from stream.engine.tracing import NoOperationTracing
@@ -237,7 +237,7 @@ class Actions:
         try:
             moved = []
             for one in consumer.committed(wanted, timeout=ADMIN_SECONDS):
-                first, end = consumer.get_watermark_offsets(one, timeout=ADMIN_SECONDS)
+                first, end = bounds_of(consumer, one)
                 shift = {"forward": by, "backward": -by}.get(how, 0)
                 offset = {"to_latest": end, "to_earliest": first}.get(how, max(one.offset, first) + shift)
                 moved.append(TopicPartition(one.topic, one.partition, min(max(offset, first), end)))

@@ -69,7 +69,8 @@ class BrokerActions:
     def move_broker(self, node: int, how: str, away_s: float) -> None:
         """Stop or kill a broker, and start it on another port.
 
-        Before the last one moves, what is started from now on is told of the others; what runs keeps its list.
+        What is started from now on is told of the others, of which the next one to move leaves one in its place; what
+        runs keeps its list.
         """
         self._beside(lambda: self._move(node, how, away_s))
 
@@ -77,8 +78,7 @@ class BrokerActions:
         cluster, environment = self.world.cluster, self.world.fleet.environment
         with self._one_away:
             others = [broker.brokers for number, broker in cluster.nodes.items() if number != node]
-            if not set(others) & set(environment["BROKERS"].split(",")):
-                environment["BROKERS"] = ",".join(others)
+            environment["BROKERS"] = ",".join(others)
             self._end(node, how)
             time.sleep(away_s)
             cluster.move(node)

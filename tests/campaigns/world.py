@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from redis import Redis
 
 from campaigns.facts import Record, Use, scores_of
@@ -40,6 +40,8 @@ NEED_FAKETIME = {"clocks", "idle_night"}
 NEED_ROOT = {"full_disk"}
 LONG_MAX = str(2**63 - 1)
 ADMIN_SECONDS = 30.0
+_AGAIN_SECONDS = 0.2
+_LEADER_MOVES = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._TRANSPORT}
 
 
 def missing(campaign: str) -> str:
@@ -344,7 +346,7 @@ class World:
         consumer = Consumer({**_reading(self.cluster.brokers), "group.id": self.fleet.environment["GROUP"]})
         try:
             committed = consumer.committed(wanted, timeout=ADMIN_SECONDS)
-            ends = [consumer.get_watermark_offsets(one, timeout=ADMIN_SECONDS)[1] for one in wanted]
+            ends = [bounds_of(consumer, one)[1] for one in wanted]
         finally:
             consumer.close()
         named = [f"{one.topic} {one.partition}" for one in wanted]
@@ -354,6 +356,20 @@ class World:
 
 def _behind(committed: Mapping[str, int], ends: Mapping[str, int]) -> dict[str, int]:
     return {where: end - committed[where] for where, end in ends.items() if committed[where] < end}
+
+
+def bounds_of(consumer: Consumer, tp: TopicPartition) -> tuple[int, int]:
+    """Return where a partition begins and ends; ask again while its leader moves, which librdkafka leaves to us."""
+    deadline = time.monotonic() + ADMIN_SECONDS
+    while True:
+        try:
+            begin, end = consumer.get_watermark_offsets(tp, timeout=ADMIN_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADER_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return begin, end
 
 
 def read_topic(brokers: str, topic: str, log: int = 0) -> list[Record]:
@@ -369,7 +385,7 @@ def read_topic(brokers: str, topic: str, log: int = 0) -> list[Record]:
 def _read_partition(consumer: Consumer, topic: str, number: int, log: int) -> list[Record]:
     """Read a partition up to its present end; markers take offsets too, so the position tells where it ends."""
     tp = TopicPartition(topic, number)
-    begin, end = consumer.get_watermark_offsets(tp, timeout=ADMIN_SECONDS)
+    begin, end = bounds_of(consumer, tp)
     records: list[Record] = []
     consumer.assign([TopicPartition(topic, number, begin)])
     deadline = time.monotonic() + ADMIN_SECONDS
