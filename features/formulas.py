@@ -156,13 +156,13 @@ def evaluate_alone(formula: Formula, payments: OwnPayments) -> Floats:
     """
     function = formula.function
     try:
-        values = np.array([_number(function(one)) for one in payments.each], np.float64)
+        numbers = [_number(function(one)) for one in payments.each]
     except Exception as error:  # foreign code can raise anything
         raise _raised(formula.name, error) from error
-    infinite = values[np.isinf(values)]
-    if len(infinite):
-        raise _not_finite(formula.name, infinite[0])
-    return values
+    for infinite in (math.inf, -math.inf):
+        if infinite in numbers:
+            raise _not_finite(formula.name, infinite)
+    return np.array(numbers, np.float64)
 
 
 def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int], OwnPayment]) -> Floats:

@@ -21,6 +21,7 @@ RADIUS_KM = 6371.0088
 """Mean radius (2a + b) / 3 of the Earth: Moritz, Geodetic Reference System 1980, J. Geodesy 74 (2000) 128-133."""
 QUARTER_TURN = 9_000_000
 """90 degrees in units of 10^-5 degrees."""
+HALF_TURN = 2 * QUARTER_TURN
 FULL_TURN = 4 * QUARTER_TURN
 RADIANS = math.pi / FULL_TURN
 """Radians per half unit: angles enter the formula halved."""
@@ -158,16 +159,20 @@ def distance_km(
         to_longitude: of the other place.
 
     Returns:
-        None where one of them is absent.
+        None where one of them is absent, or no such place exists.
     """
     if latitude is None or longitude is None or to_latitude is None or to_longitude is None:
         return None
-    return _distance(
-        round(float(latitude) * records.PLACE_UNITS),
-        round(float(longitude) * records.PLACE_UNITS),
+    north, east = round(float(latitude) * records.PLACE_UNITS), round(float(longitude) * records.PLACE_UNITS)
+    to_north, to_east = (
         round(float(to_latitude) * records.PLACE_UNITS),
         round(float(to_longitude) * records.PLACE_UNITS),
     )
+    if not (-QUARTER_TURN <= north <= QUARTER_TURN and -QUARTER_TURN <= to_north <= QUARTER_TURN):
+        return None
+    if not (-HALF_TURN <= east <= HALF_TURN and -HALF_TURN <= to_east <= HALF_TURN):
+        return None
+    return _distance(north, east, to_north, to_east)
 
 
 def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:

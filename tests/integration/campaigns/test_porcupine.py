@@ -32,7 +32,7 @@ def read_by(history: History, name: str, began: int, some: Sequence[Seen]) -> No
     """Let a reader see these scores, a nanosecond each, and no others."""
     for passed, one in enumerate(some, 1):
         history.see(name, began, one, began + passed)
-    history.miss(name, began, {one.payment for one in some}, began + PAYMENTS + 1)
+    history.miss(name, began, {one.register for one in some}, began + PAYMENTS + 1)
 
 
 def history_of(second: Sequence[Seen]) -> History:

@@ -51,6 +51,11 @@ def test_a_distance_near_the_antipode_is_exact_to_half_a_metre(north: int, east:
     assert distance((north, east), there) == pytest.approx(expected_km((north, east), there), abs=3e-4)
 
 
+@pytest.mark.parametrize("off", [(90.1, 0, 0, 0), (0, -180.1, 0, 0), (0, 0, -1e6, 0), (0, 0, 0, 999)])
+def test_a_place_that_does_not_exist_has_no_distance(off: tuple[float, float, float, float]) -> None:
+    assert distance_km(*off) is None
+
+
 @given(st.floats(-1.6, 1.6))
 def test_the_sine_that_is_written_out_has_the_bits_of_the_series(angle: float) -> None:
     assert travel._sine(angle) == travel._series(travel.SINE, angle)
