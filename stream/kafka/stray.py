@@ -15,6 +15,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
+from stream.tasks import end_tasks
+
 _MOVED: dict[str, tuple[str, ...]] = {}
 """Where the clients of this process last found all brokers, by the setting that they began with.
 
@@ -49,7 +51,11 @@ def _follow(client: AIOKafkaClient, began_with: object) -> None:
 
 
 class PlainConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
-    """A consumer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then."""
+    """A consumer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then.
+
+    aiokafka's own raises a cancellation that nobody asked for, and leaves its connections open, where a request that
+    failed waits to be sent again.
+    """
 
     def __init__(self, *topics: str, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
         super().__init__(*topics, **options)
@@ -57,7 +63,14 @@ class PlainConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no
 
     async def stop(self) -> None:
         """Disconnect."""
-        await asyncio.shield(super().stop())
+        await asyncio.shield(self._stop())
+
+    async def _stop(self) -> None:
+        if self._fetcher is not None:
+            await end_tasks(self._fetcher._fetch_task)  # noqa: SLF001
+            await end_tasks(*self._fetcher._pending_tasks)  # noqa: SLF001
+            self._fetcher._pending_tasks.clear()  # noqa: SLF001
+        await super().stop()
 
 
 class PlainProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types

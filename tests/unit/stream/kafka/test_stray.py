@@ -1,11 +1,13 @@
 """A request that the client gives up is an error to whoever awaits it, and no cancellation of the task."""
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataResponse_v1
 from numpy.random import default_rng
@@ -59,6 +61,25 @@ async def test_a_task_that_is_cancelled_ends_and_one_whose_time_is_over_too() ->
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await wait()
+
+
+async def test_a_consumer_stops_while_a_request_waits_to_be_sent_again() -> None:
+    closed = asyncio.Event()
+
+    async def close_client() -> None:
+        closed.set()
+
+    consumer: Any = PlainConsumer(**connection_options(Settings()))
+    consumer._client = SimpleNamespace(close=close_client)
+    routine, waiting = (asyncio.create_task(asyncio.sleep(60)) for _ in range(2))
+    await asyncio.sleep(0)
+    fetcher = SimpleNamespace(_fetch_task=routine, _fetch_waiters=(), _pending_tasks={waiting})
+    fetcher.close = partial(Fetcher.close, fetcher)
+    consumer._fetcher = fetcher
+    await consumer.stop()
+    assert closed.is_set()
+    assert routine.cancelled()
+    assert waiting.cancelled()
 
 
 async def test_the_follower_of_the_control_log_goes_on_after_a_request_was_given_up(
