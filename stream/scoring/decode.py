@@ -130,6 +130,7 @@ def decode(
     record was. `seal_problem` says what is wrong with the signature of an erasure.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
+    has_attributes = fields.reads
     kept, accepted, dead = [], [], []
     for record in records:
         if is_accepted is not None and is_accepted(record):
@@ -148,10 +149,11 @@ def decode(
             kept.append(passable)
             if left_out:
                 read = read._replace(dropped=(*read.dropped, *left_out))
+            has_attributes |= read.transaction.attributes is not None
             accepted.append(read)
     backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
     own = _NO_OWN_FIELDS
-    if fields.reads or any(one.transaction.attributes is not None for one in accepted):
+    if has_attributes:
         own = fields.read_all([one.transaction for one in accepted])
         for at, names in own.dropped.items():
             accepted[at] = accepted[at]._replace(dropped=(*names, *accepted[at].dropped))
