@@ -1,7 +1,8 @@
 """The values of the own fields of a batch as columns, which is how nearly all that reads them wants them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType, NoneType
 from typing import Any, overload
 
@@ -70,6 +71,10 @@ class OwnTable(Sequence[OwnValues]):
     def text(self, name: str) -> Texts | None:
         """Return a column of categories or tokens; None if there is none of that name."""
         return self._texts.get(name)
+
+    def distinct_texts(self) -> Iterator[str | None]:
+        """Yield what its texts are, each once a column."""
+        return chain.from_iterable(map(set, self._texts.values()))
 
     def counts(self) -> dict[str, int]:
         """Return how many payments have a value of each field that some have."""

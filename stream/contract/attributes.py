@@ -5,7 +5,7 @@ dropped as `attributes`, a declared field of a wrong type or out of bounds as `a
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldKind, FieldValue, OwnValues
+from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues
 from features.own_table import ColumnsReader, OwnTable, own_texts
 from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES, AttributeText
 from stream.contract.codes import DeadLetterCode, Rejection
@@ -97,7 +97,6 @@ class FieldRules:
         self.reads = bool(declared or carried)
         """Whether any field is read at all."""
         self._columns = ColumnsReader(declared.fields)
-        self._texts = tuple(one.name for one in declared.fields if one.kind in {FieldKind.CATEGORY, FieldKind.TOKEN})
         self._told = lru_cache(maxsize=_CACHED_NAMES)(self._undeclared)
 
     def read(self, payment: Any) -> OwnFields:  # noqa: ANN401 - a transaction, whose module imports this one
@@ -132,7 +131,7 @@ class FieldRules:
         """Read a batch as columns; None if something is wrong with a value, or may be."""
         carried = {name: [getattr(one, name) for one in payments] for name in self._carried}
         table = self._columns.read([one.attributes or {} for one in payments], carried)
-        if table is None or any(map(_may_be_card_number, _distinct_texts(table, self._texts))):
+        if table is None or any(map(_may_be_card_number, table.distinct_texts())):
             return None
         return table
 
@@ -141,8 +140,9 @@ class FieldRules:
         return tuple(_tellable(name) for name in names if name not in self.declared.by_name)
 
     def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
-        at_time = {"occurred_at": payment.occurred_at}
-        return _may_be_card_number(value) and self.ids.refuses_text(f"attributes.{name}", value, at_time)
+        return _may_be_card_number(value) and self.ids.refuses_text(
+            f"attributes.{name}", value, {"occurred_at": payment.occurred_at}
+        )
 
 
 def _may_be_card_number(text: str | None) -> bool:
@@ -178,10 +178,6 @@ def category_texts_of(categories: Sequence[str], own: Sequence[OwnValues]) -> li
 
 def _fit(letters: int, names: int) -> bool:
     return _MOST_BYTES_OF_LETTER * letters + LONGEST_NAME * names <= MOST_TEXT_BYTES
-
-
-def _distinct_texts(table: OwnTable, names: Iterable[str]) -> Iterator[str | None]:
-    return chain.from_iterable(set(own_texts(name, table, len(table))) for name in names)
 
 
 def _tellable(name: str) -> str:

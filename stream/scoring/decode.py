@@ -15,7 +15,7 @@ from features.history.store import Transactions
 from features.own_fields import OwnValues
 from features.own_table import OwnTable
 from fraudstream_client.validity import place_of
-from stream.contract.attributes import FieldRules, OwnOfBatch
+from stream.contract.attributes import FieldRules
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -42,7 +42,6 @@ _LONGEST_NAME = 64
 _MEANINGFUL = OWN_HEADERS | {BACKFILL_HEADER}
 _NO_EXPONENT = 0
 NO_FIELD_RULES = FieldRules()
-_NO_OWN_FIELDS = OwnOfBatch()
 _COLUMNS = 8
 """How many of a transaction's columns are int64."""
 
@@ -152,11 +151,11 @@ def decode(
             has_attributes |= read.transaction.attributes is not None
             accepted.append(read)
     backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
-    own = _NO_OWN_FIELDS
-    if has_attributes:
-        own = fields.read_all([one.transaction for one in accepted])
-        for at, names in own.dropped.items():
-            accepted[at] = accepted[at]._replace(dropped=(*names, *accepted[at].dropped))
+    if not has_attributes:
+        return Decoded(kept, accepted, _columns(kept, accepted, log, None), backfilled, dead)
+    own = fields.read_all([one.transaction for one in accepted])
+    for at, names in own.dropped.items():
+        accepted[at] = accepted[at]._replace(dropped=(*names, *accepted[at].dropped))
     columns = _columns(kept, accepted, log, own.values if fields.reads else None)
     return Decoded(kept, accepted, columns, backfilled, dead, own.undeclared)
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Entity, Observed
-from features.own_table import OwnTable
 from fraudstream_client.arms import LIVE
 from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Positions, Score, Source
 from models.times import format_time, formatted
@@ -258,7 +257,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             latency_ms=latency_ms,
         )
         for (record, parsed, judgement, features), positions, texts, latency_ms in zip(
-            parts, _positions(observed, which), _category_texts(frame, decoded, which), latencies_ms, strict=True
+            parts, _positions(observed, which), _category_texts(frame, decoded, places), latencies_ms, strict=True
         )
     ]
     outgoing = [
@@ -270,14 +269,14 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
 
 
 def _category_texts(
-    frame: ScoreFrame, decoded: Decoded, which: NDArray[np.intp]
+    frame: ScoreFrame, decoded: Decoded, places: Sequence[int]
 ) -> Iterable[dict[str, str] | msgspec.UnsetType]:
     """Return the declared categories of each decided transaction."""
     own = decoded.columns.own
     if own is None or not frame.categories:
-        return repeat(msgspec.UNSET, len(which))
-    some = own[which] if isinstance(own, OwnTable) else [own[at] for at in which.tolist()]
-    return category_texts_of(frame.categories, some)
+        return repeat(msgspec.UNSET, len(places))
+    texts = category_texts_of(frame.categories, own)
+    return [texts[at] for at in places]
 
 
 def _headers(frame: ScoreFrame, record: Record) -> Headers:
