@@ -30,7 +30,7 @@ from support.rescoring.faulty_command import COMMAND as FAULTY
 from support.rescoring.kept import keep_unexplained
 from support.training_files import trained
 
-COUNT = sized(9_000, 90_000, published=300_000)
+COUNT = sized(9_000, 45_000, published=300_000)
 SECONDS = 120 + COUNT / 500
 STRETCHES = 80
 AHEAD = 2

@@ -54,12 +54,12 @@ def test_the_last_day_is_counted_in_slots_and_a_field_that_stopped_is_found_and_
 
     async def look() -> tuple[list[int], FieldFindings | None]:
         await publish(settings, now)
-        begins = [now - 2 * HOUR_MS, now - SLOT_MS, now + HOUR_MS]
+        begins = [now - 2 * HOURS * HOUR_MS, now - 2 * HOUR_MS, now - SLOT_MS, now + HOUR_MS]
         slots = [one async for one in read_slots(settings, begins, rules_of(settings)[0])]
         return [one.payments for one in slots], await look_at_fields(settings)
 
     payments, found = asyncio.run(look())
-    assert payments == [20, 20, 0]
+    assert payments == [0, 20, 20, 0]
     assert max(payments) <= 2 * SLOT_RECORDS
     assert found is not None
     assert [one.name for one in found.stopped] == ["device_id"]
