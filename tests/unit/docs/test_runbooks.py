@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.check.metric_names import prometheus_names
 from support.paths import HOUSE
 from support.runbook_pages import OPERATE, PROCEDURES, TOOLS, console_commands
 
@@ -52,3 +53,10 @@ def test_a_page_uses_tools_that_the_tests_run(page: str) -> None:
         words = shlex.split(command)
         pipes = [words[0], *(after for before, after in pairwise(words) if before == "|")]
         assert set(pipes) <= TOOLS, command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_looks_for_metrics_that_are_there(page: str) -> None:
+    sought = re.findall(r"-e (fraudstream_\w+)|grep (fraudstream_\w+)", "\n".join(console_commands(page)))
+    for name in (one for pair in sought for one in pair if one):
+        assert any(there.startswith(name) for there in prometheus_names()), name
