@@ -155,6 +155,7 @@ def _check(world: World, unwell: list[str]) -> Result:
     found = violations(evidence, [one for one in checks if not (world.plan.may_end and one is no_worker_ended)])
     if found:
         _keep_topics(world)
+        _keep_brokers(world)
     return Result(found, _figures(evidence, folded, letters), tuple(world.notes))
 
 
@@ -164,6 +165,18 @@ def _keep_topics(world: World) -> None:
         records = world.records(name) if name in world.history else world.read(name)
         with (world.folder / f"{name}.jsonl").open("w") as file:
             file.writelines(json.dumps(_readable(record)) + "\n" for record in records)
+
+
+def _keep_brokers(world: World) -> None:
+    """Write the brokers' logs beside the workers', and which replicas of the group's commits are in sync."""
+    for number, node in world.cluster.nodes.items():
+        node.keep_log(world.folder / f"broker-{number}.log")
+    try:
+        in_sync = {number: sorted(ids) for number, ids in world.cluster.in_sync("__consumer_offsets").items()}
+    except AssertionError as error:  # the brokers do not answer, which is no reason to lose the result
+        world.notes.append(f"which replicas are in sync is not known: {error}")
+        return
+    (world.folder / "commits-in-sync.json").write_text(json.dumps(in_sync, indent=1))
 
 
 def _readable(record: Record) -> dict[str, Any]:

@@ -178,6 +178,11 @@ class JarsCluster:
         """Return the end of the broker's log."""
         return self._child.tail()
 
+    def keep_log(self, path: Path) -> None:
+        """Copy the broker's whole log, which goes with its data, to a path."""
+        if self._child.log.exists():
+            shutil.copyfile(self._child.log, path)
+
     def close(self) -> None:
         """End the broker and remove its data."""
         self._child.kill()
