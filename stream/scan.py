@@ -91,13 +91,13 @@ class TopicScan:
         return {tp.partition: offset for tp, offset in found.items()}
 
     async def oldest_ms(self, since_ms: int) -> int | None:
-        """Return the least of the timestamps that each partition's first record since a time has; None if none has one.
+        """Return the time before which no partition has a record since a time; None if none has any.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        found = await self._consumer.offsets_for_times(dict.fromkeys(self._firsts, since_ms))
-        return min((one.timestamp for one in found.values() if one is not None), default=None)
+        places = await self._consumer.offsets_for_times(dict.fromkeys(self._firsts, since_ms))
+        return min((place.timestamp for place in places.values() if place is not None), default=None)
 
     async def record_at(self, partition: int, offset: int) -> FetchedRecord | None:
         """Return the record at an offset that lies between a partition's beginning and end; None if none is there.

@@ -57,6 +57,6 @@ def test_a_page_uses_tools_that_the_tests_run(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_looks_for_metrics_that_are_there(page: str) -> None:
-    sought = re.findall(r"-e (fraudstream_\w+)|grep (fraudstream_\w+)", "\n".join(console_commands(page)))
-    for name in (one for pair in sought for one in pair if one):
-        assert any(there.startswith(name) for there in prometheus_names()), name
+    metrics = prometheus_names()
+    for prefix in re.findall(r"(?:-e|grep) (fraudstream_\w+)", "\n".join(console_commands(page))):
+        assert any(metric.startswith(prefix) for metric in metrics), prefix

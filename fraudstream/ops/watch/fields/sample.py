@@ -47,7 +47,7 @@ def rules_of(settings: Settings) -> tuple[FieldRules, str]:
 async def read_slots(settings: Settings, begins_ms: Iterable[int], rules: FieldRules) -> AsyncIterator[SlotCounts]:
     """Count the payments of some slots, one after the other.
 
-    Those before the first payment cost no request: a topic that is some hours old has few others in a day.
+    Those before the first payment cost no request: a topic that is minutes old has hardly any others.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond, or the topic is missing.
