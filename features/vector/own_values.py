@@ -15,17 +15,21 @@ _ABSENT = float("nan")
 _CACHED_TEXTS, _CACHED_FIELDS = 65_536, 512
 
 
-def own_values(values: Sequence[OwnValue], transactions: Transactions) -> Floats:
-    """Return the values of k fields, float64 of shape (k, n).
+class OwnColumns:
+    """Computes the values of k fields, which are put together once for all batches."""
 
-    NaN where a field is absent. A category is its code, a flag 0 or 1.
-    """
-    fields = tuple(value.field for value in values if value.field is not None)  # each: `FeatureSet` resolves them
-    found = np.empty((len(fields), len(transactions)))
-    for at, field in enumerate(fields):
-        found[at] = _column(field, transactions)
-    found /= _powers(fields)
-    return found
+    def __init__(self, values: Sequence[OwnValue]) -> None:
+        self._fields = [value.field for value in values if value.field is not None]  # each: `FeatureSet` resolves them
+        decimals = [0 if field.name in CONTRACT_NUMBERS else field.decimals for field in self._fields]
+        self._powers = 10.0 ** np.array(decimals, np.float64)[:, np.newaxis]
+
+    def of(self, transactions: Transactions) -> Floats:
+        """Return them, float64 of shape (k, n): NaN where a field is absent, a category is its code, a flag 0 or 1."""
+        found = np.empty((len(self._fields), len(transactions)))
+        for at, field in enumerate(self._fields):
+            found[at] = _column(field, transactions)
+        found /= self._powers
+        return found
 
 
 def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Floats:
@@ -36,12 +40,6 @@ def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Fl
     if field.kind is FieldKind.CATEGORY:
         return list(map(_codes_of(name).__getitem__, texts(name, transactions)))
     return own_numbers(name, transactions.own, len(transactions))
-
-
-@lru_cache(maxsize=_CACHED_FIELDS)
-def _powers(fields: tuple[OwnField, ...]) -> Floats:
-    decimals = [0 if field.name in CONTRACT_NUMBERS else field.decimals for field in fields]
-    return 10.0 ** np.array(decimals, np.float64)[:, np.newaxis]
 
 
 class _Codes(dict[FieldValue | None, float]):

@@ -32,7 +32,7 @@ from features.vector.frauds import (
     fraud_verdicts,
     known_frauds,
 )
-from features.vector.own_values import own_values
+from features.vector.own_values import OwnColumns
 from features.vector.paned import PanedWindow
 from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
 
@@ -191,8 +191,8 @@ def vectorise(
 
 def _compute_own(plan: "_Plan", payments: OwnPayments, found: Floats) -> None:
     """Compute features of the transactions alone."""
-    if plan.own:
-        found[plan.own_places] = own_values(plan.own, payments.transactions)
+    if plan.own is not None:
+        found[plan.own_places] = plan.own.of(payments.transactions)
     for (row, *_), at in plan.rest:
         if isinstance(row.aggregate, Aggregate):
             found[at] = _CALENDAR[row.aggregate](payments.transactions)
@@ -209,7 +209,7 @@ class _Plan(NamedTuple):
         compiled: those that the kernel computes.
         steps: the same for the kernel, with their places among the features of all groups.
         rest: the groups that only numpy computes.
-        own: the values of fields of one's own, which are computed together.
+        own: computes the values of fields of one's own together; None if there are none.
         own_places: their places among the features of all groups.
     """
 
@@ -217,7 +217,7 @@ class _Plan(NamedTuple):
     compiled: Groups
     steps: Steps
     rest: Groups
-    own: Sequence[OwnValue]
+    own: OwnColumns | None
     own_places: Ints
 
 
@@ -241,7 +241,8 @@ def _plan(groups: Groups) -> _Plan:
     own = [(row.aggregate, at.start) for (row, *_), at in groups if isinstance(row.aggregate, OwnValue)]
     rest = [(rows, at) for rows, at in groups if not computes(rows[0]) and not isinstance(rows[0].aggregate, OwnValue)]
     own_places = np.array([place for _, place in own], np.int64)
-    return _Plan(groups, compiled, steps, rest, [value for value, _ in own], own_places)
+    columns = OwnColumns([value for value, _ in own]) if own else None
+    return _Plan(groups, compiled, steps, rest, columns, own_places)
 
 
 class _Seen(NamedTuple):

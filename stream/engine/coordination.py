@@ -6,22 +6,28 @@ steps before it are made one by one, and one that raises is logged.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import NoError, for_code
-from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.errors import KafkaError, NoError, for_code
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS
 from stream.kafka.stray import given_up_as_error
 
-log = logging.getLogger("fraudstream.leaving")
+log = logging.getLogger("fraudstream.coordination")
 
 _JOIN_SECONDS = 1.0
 """So long a member that leaves takes part in a rebalance that has begun, before it leaves in its midst."""
+_TOLD_SECONDS = 10.0
+"""So often a warning tells of requests that are refused on and on; outages that end sooner need nobody."""
+_APART_SECONDS = 60.0
+"""Refusals so far apart are of two requests: aiokafka asks again within its request timeout of 40 s."""
 _COORDINATES = ContextVar("coordinates", default=False)
 
 
@@ -39,18 +45,56 @@ def require_commits(request: Any, answer: Any) -> None:  # noqa: ANN401 - aiokaf
         raise error("the coordinator did not return the commits of the group")
 
 
+def error_of(answer: Any) -> str:  # noqa: ANN401 - aiokafka ships no types
+    """Return the names of the errors in the answer to a commit or to a search for the coordinator; empty if none."""
+    if hasattr(answer, "error_code"):
+        codes = {answer.error_code}
+    else:
+        codes = {code for _, partitions in answer.topics for _, code in partitions}
+    return ", ".join(sorted(for_code(code).__name__ for code in codes if code))
+
+
+class Refusals:
+    """Tells of a request that is refused for long: aiokafka repeats some for ever, and says so at INFO only."""
+
+    def __init__(self, told: str) -> None:
+        self._told = told
+        self._began: float | None = None
+        self._last = self._tells_at = 0.0
+
+    def note(self, error: str, now: float) -> None:
+        """Note an answer by its error, empty if it has none, at the seconds `now` of a clock that never steps."""
+        began, last, self._last = self._began, self._last, now
+        if not error:
+            self._began = None
+            if began is not None and self._tells_at > began + _TOLD_SECONDS:
+                log.info("that is over after %.0f s: %s", now - began, self._told)
+        elif began is None or now - last > _APART_SECONDS:
+            self._began, self._tells_at = now, now + _TOLD_SECONDS
+        elif now >= self._tells_at:
+            self._tells_at = now + _TOLD_SECONDS
+            log.warning("%s for %.0f s, and is asked on: %s", self._told, now - began, error)
+
+
 class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types
     """A client that waits long only for the group's coordinator, where a rebalance may take that long.
 
     A broker that is hung answers neither fetches nor requests for metadata; with one timeout for all, each attempt at
-    it would hold up the partitions of all brokers for as long as a rebalance may take.
+    it would hold up the partitions of all brokers for as long as a rebalance may take. It also tells of commits that
+    are refused for long.
     """
+
+    _refusals: Mapping[type, Refusals]
 
     @classmethod
     def of(cls, client: AIOKafkaClient) -> "BriskClient":
         """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
         brisk: BriskClient = cls.__new__(cls)
         brisk.__dict__.update(client.__dict__)
+        brisk._refusals = {
+            OffsetCommitRequest: Refusals("the group's coordinator has taken no commit"),
+            FindCoordinatorRequest: Refusals("no broker has named the group's coordinator"),
+        }
         return brisk
 
     @property
@@ -68,7 +112,15 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
         """Send a request; an answer without the commits that were asked for is an error."""
-        answer = await super().send(node_id, request, **options)
+        refusals = self._refusals.get(type(request))
+        try:
+            answer = await super().send(node_id, request, **options)
+        except KafkaError as error:
+            if refusals is not None:
+                refusals.note(f"no answer ({error!r})", time.monotonic())
+            raise
+        if refusals is not None:
+            refusals.note(error_of(answer), time.monotonic())
         require_commits(request, answer)
         return answer
 

@@ -436,7 +436,7 @@ class LogConsumer(PlainConsumer):
         return {tp: commit.offset for tp, commit in found.items()}
 
     async def leave_group(self) -> None:
-        """End the membership, while all else goes on; see `leaving.leave_group`."""
+        """End the membership, while all else goes on; see `coordination.leave_group`."""
         await leave_group(self._coordinator, self._client, is_static=bool(self._group_instance_id))
 
     async def position(self, partition: TopicPartition) -> int:

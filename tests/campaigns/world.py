@@ -326,7 +326,8 @@ class World:
         fleet waits there for the next one.
         """
         behind = _behind(*self._progress())
-        return {where: count for where, count in behind.items() if count > self._silent_waits_for().get(where, 0)}
+        waiting = self._silent_waits_for() if behind else {}
+        return {where: count for where, count in behind.items() if count > waiting.get(where, 0)}
 
     def _silent_waits_for(self) -> dict[str, int]:
         """Return how many records lie behind the last decision of each partition that another deployment decides."""
@@ -373,30 +374,35 @@ def bounds_of(consumer: Consumer, tp: TopicPartition) -> tuple[int, int]:
 
 
 def read_topic(brokers: str, topic: str, log: int = 0) -> list[Record]:
-    """Return the records of a topic, each partition in order; `log` is the number that they get."""
+    """Return the records of a topic up to its present end, each partition in order; `log` is their log's number."""
     consumer = Consumer(_reading(brokers))
     try:
         numbers = consumer.list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
-        return [record for number in numbers for record in _read_partition(consumer, topic, number, log)]
+        bounds = {number: bounds_of(consumer, TopicPartition(topic, number)) for number in numbers}
+        return _read_partitions(consumer, topic, {at: pair for at, pair in bounds.items() if pair[0] < pair[1]}, log)
     finally:
         consumer.close()
 
 
-def _read_partition(consumer: Consumer, topic: str, number: int, log: int) -> list[Record]:
-    """Read a partition up to its present end; markers take offsets too, so the position tells where it ends."""
-    tp = TopicPartition(topic, number)
-    begin, end = bounds_of(consumer, tp)
-    records: list[Record] = []
-    consumer.assign([TopicPartition(topic, number, begin)])
+def _read_partitions(consumer: Consumer, topic: str, bounds: Mapping[int, tuple[int, int]], log: int) -> list[Record]:
+    """Read partitions to their ends; markers take offsets too, so the broker tells when an end is reached."""
+    consumer.assign([TopicPartition(topic, number, begin) for number, (begin, _) in bounds.items()])
+    read: dict[int, list[Record]] = {number: [] for number in bounds}
+    ended: set[int] = set()
     deadline = time.monotonic() + ADMIN_SECONDS
-    while begin < end and (not records or records[-1].offset + 1 < end):
-        assert time.monotonic() < deadline, f"{topic} {number} cannot be read to its end {end}"
-        for message in consumer.consume(5_000, 0.5):
-            if message.error() is None:
-                headers = {name: value or b"" for name, value in message.headers() or ()}
-                at, timestamp = message.offset(), message.timestamp()[1]
-                records.append(Record(log, number, at, timestamp, message.key(), message.value(), headers))
-    return records
+    while len(ended) < len(bounds):
+        assert time.monotonic() < deadline, f"{topic} cannot be read to its ends {bounds}: {sorted(ended)} are"
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        number, at, error = message.partition(), message.offset(), message.error()
+        if error is None:
+            headers = {name: value or b"" for name, value in message.headers() or ()}
+            record = Record(log, number, at, message.timestamp()[1], message.key(), message.value(), headers)
+            read[number].append(record)
+        elif error.code() == KafkaError._PARTITION_EOF and at >= bounds[number][1]:
+            ended.add(number)
+    return [record for records in read.values() for record in records]
 
 
 def use_of(pid: int) -> Use:
@@ -412,6 +418,8 @@ def _reading(brokers: str) -> dict[str, str | bool | int]:
         "group.id": "campaign",
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,  # else all other requests to a broker wait behind a fetch at a partition's end
         "log_level": 0,
     }
 

@@ -263,16 +263,6 @@ def test_a_demo_stopped_while_its_killed_worker_is_down_leaves_no_process_or_fil
     assert demo.left() == []
 
 
-@pytest.mark.acceptance
-def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Running]) -> None:
-    demo = start()
-    assert demo.end() == 0, demo.errors
-    assert "\x1b" not in demo.output
-    assert re.search(r"^train two models: [\d.]+ s", demo.output, re.MULTILINE)
-    assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision [1-6]$", demo.output, re.MULTILINE)
-    assert demo.left() == []
-
-
 @pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=SIGNALS[:1]))
 def test_a_signal_stops_the_demo_cleanly_with_its_exit_code(
     start: Callable[..., Running], moment: str, number: signal.Signals, code: int
@@ -309,12 +299,17 @@ def test_the_demo_fails_and_reports_it_when_its_worker_dies(start: Callable[...,
 
 
 @pytest.mark.acceptance
-def test_keep_leaves_the_demo_running_and_prints_settings_for_the_command_line(start: Callable[..., Running]) -> None:
+def test_keep_leaves_the_demo_running_and_prints_settings_and_without_a_terminal_plain_lines(
+    start: Callable[..., Running],
+) -> None:
     demo = start("--keep")
     demo.until(lambda: "still running" in demo.output)
     demo.until(lambda: "until this ends" in demo.output)
     looked = type_in_another_terminal(demo.output, "fraudstream model history --json")
     assert [json.loads(line)["revision"] for line in looked.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert "\x1b" not in demo.output
+    assert re.search(r"^train two models: [\d.]+ s", demo.output, re.MULTILINE)
+    assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision [1-6]$", demo.output, re.MULTILINE)
     demo.process.send_signal(signal.SIGINT)
     assert demo.end(30) == 0, demo.errors
     assert demo.left() == []
