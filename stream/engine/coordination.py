@@ -57,8 +57,8 @@ def error_of(answer: Any) -> str:  # noqa: ANN401 - aiokafka ships no types
 class Refusals:
     """Tells of a request that is refused for long: aiokafka repeats some for ever, and says so at INFO only."""
 
-    def __init__(self, told: str) -> None:
-        self._told = told
+    def __init__(self, told: str, advice: str) -> None:
+        self._told, self._advice = told, advice
         self._began: float | None = None
         self._last = self._tells_at = 0.0
 
@@ -73,7 +73,7 @@ class Refusals:
             self._began, self._tells_at = now, now + _TOLD_SECONDS
         elif now >= self._tells_at:
             self._tells_at = now + _TOLD_SECONDS
-            log.warning("%s for %.0f s, and is asked on: %s", self._told, now - began, error)
+            log.warning("%s for %.0f s (%s), and is asked on; %s", self._told, now - began, error, self._advice)
 
 
 class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types
@@ -92,8 +92,14 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
         brisk: BriskClient = cls.__new__(cls)
         brisk.__dict__.update(client.__dict__)
         brisk._refusals = {
-            OffsetCommitRequest: Refusals("the group's coordinator has taken no commit"),
-            FindCoordinatorRequest: Refusals("no broker has named the group's coordinator"),
+            OffsetCommitRequest: Refusals(
+                "the group's coordinator has taken no commit",
+                "payments are decided meanwhile: look for __consumer_offsets in the brokers' logs",
+            ),
+            FindCoordinatorRequest: Refusals(
+                "no broker has named the group's coordinator",
+                "nothing is committed or taken over: are enough brokers up for __consumer_offsets?",
+            ),
         }
         return brisk
 
@@ -117,7 +123,7 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
             answer = await super().send(node_id, request, **options)
         except KafkaError as error:
             if refusals is not None:
-                refusals.note(f"no answer ({error!r})", time.monotonic())
+                refusals.note(f"no answer: {error!r}", time.monotonic())
             raise
         if refusals is not None:
             refusals.note(error_of(answer), time.monotonic())

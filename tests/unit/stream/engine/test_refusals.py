@@ -27,12 +27,12 @@ def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def test_refusals_are_told_every_ten_seconds_and_that_they_are_over(told: pytest.LogCaptureFixture) -> None:
-    refusals = Refusals("nothing was committed")
+    refusals = Refusals("nothing was committed", "see the broker")
     for tenths in range(250):
         refusals.note("NotCoordinatorForGroupError", 100 + tenths / 10)
     assert [record.getMessage() for record in told.records] == [
-        "nothing was committed for 10 s, and is asked on: NotCoordinatorForGroupError",
-        "nothing was committed for 20 s, and is asked on: NotCoordinatorForGroupError",
+        "nothing was committed for 10 s (NotCoordinatorForGroupError), and is asked on; see the broker",
+        "nothing was committed for 20 s (NotCoordinatorForGroupError), and is asked on; see the broker",
     ]
     refusals.note("", 126.0)
     refusals.note("", 127.0)
@@ -40,7 +40,7 @@ def test_refusals_are_told_every_ten_seconds_and_that_they_are_over(told: pytest
 
 
 def test_an_outage_that_ends_soon_is_not_told_and_the_next_one_begins_anew(told: pytest.LogCaptureFixture) -> None:
-    refusals = Refusals("nothing was committed")
+    refusals = Refusals("nothing was committed", "see the broker")
     for start in (0.0, 9.0):
         refusals.note("NotCoordinatorForGroupError", start)
         refusals.note("NotCoordinatorForGroupError", start + 8.0)
@@ -49,7 +49,7 @@ def test_an_outage_that_ends_soon_is_not_told_and_the_next_one_begins_anew(told:
 
 
 def test_refusals_far_apart_are_not_those_of_one_request(told: pytest.LogCaptureFixture) -> None:
-    refusals = Refusals("nothing was committed")
+    refusals = Refusals("nothing was committed", "see the broker")
     for minutes in range(5):
         refusals.note("RebalanceInProgressError", 120.0 * minutes)
     assert not told.records
@@ -77,10 +77,12 @@ async def test_a_client_notes_what_the_coordinator_answers_to_commits_and_broker
         await client.send(1, commit)
     for request in (commit, search, search, search):
         await client.send(1, request)
-    assert [record.getMessage() for record in told.records] == [
-        "the group's coordinator has taken no commit for 0 s, and is asked on: NotCoordinatorForGroupError",
-        "the group's coordinator has taken no commit for 0 s, and is asked on: no answer (NodeNotReadyError('gone'))",
+    messages = [record.getMessage().partition(", and is asked on; ") for record in told.records]
+    assert [said for said, _, _ in messages] == [
+        "the group's coordinator has taken no commit for 0 s (NotCoordinatorForGroupError)",
+        "the group's coordinator has taken no commit for 0 s (no answer: NodeNotReadyError('gone'))",
         "that is over after 0 s: the group's coordinator has taken no commit",
-        "no broker has named the group's coordinator for 0 s, and is asked on: GroupCoordinatorNotAvailableError",
+        "no broker has named the group's coordinator for 0 s (GroupCoordinatorNotAvailableError)",
         "that is over after 0 s: no broker has named the group's coordinator",
     ]
+    assert ["__consumer_offsets" in advice for _, _, advice in messages] == [True, True, False, True, False]

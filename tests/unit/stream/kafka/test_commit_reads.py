@@ -27,7 +27,7 @@ def coordinator(monkeypatch: pytest.MonkeyPatch, *answers: OffsetFetchResponse_v
         pass
 
     monkeypatch.setattr(AIOKafkaClient, "send", send)
-    made._client = BriskClient.__new__(BriskClient)
+    made._client = BriskClient.of(AIOKafkaClient.__new__(AIOKafkaClient))
     made.group_id, made._retry_backoff_ms, made.coordinator_id = "group", 1, 1
     made.ensure_coordinator_known, made.coordinator_dead = known, lambda: None
     return made
