@@ -63,7 +63,7 @@ unit: setup  ## the tests that need no server: about 3 minutes on two cores
 integration: setup  ## the tests on Kafka and Redis, except the long ones
 	$(PYTEST) -m "integration and not acceptance"
 
-acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; 95 minutes on two cores
+acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; 75 minutes on two cores
 	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) --hypothesis-profile thorough -m "acceptance or full_size or property"
 
 compose-check: setup dist  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
