@@ -156,13 +156,17 @@ def evaluate_alone(formula: Formula, payments: OwnPayments) -> Floats:
     """
     function = formula.function
     try:
-        numbers = [_number(function(one)) for one in payments.each]
+        results = [function(one) for one in payments.each]
+        numbers = np.array(results, np.float64)  # None is NaN
+        if numbers.ndim > 1:
+            numbers = np.array([_number(one) for one in results], np.float64)
     except Exception as error:  # foreign code can raise anything
         raise _raised(formula.name, error) from error
+    each = numbers.tolist()
     for infinite in (math.inf, -math.inf):
-        if infinite in numbers:
+        if infinite in each:
             raise _not_finite(formula.name, infinite)
-    return np.array(numbers, np.float64)
+    return numbers
 
 
 def evaluate(formula: Formula, feature: str, window: Window, own: Callable[[int], OwnPayment]) -> Floats:

@@ -16,10 +16,9 @@ _TYPES: Mapping[FieldKind, frozenset[type]] = MappingProxyType(
     {
         FieldKind.NUMBER: frozenset({int, float, NoneType}),
         FieldKind.FLAG: frozenset({bool, NoneType}),
-        FieldKind.CATEGORY: frozenset({str, NoneType}),
-        FieldKind.TOKEN: frozenset({str, NoneType}),
     }
 )
+_TEXT_TYPES = frozenset({str, NoneType})
 _ROUNDS = 1.5 * 2.0**52
 """Added to a float below 2^51 and taken away again, it leaves the nearest whole number."""
 Floats = NDArray[np.float64]
@@ -37,6 +36,7 @@ class OwnTable(Sequence[OwnValues]):
         self._numbers = numbers
         self._matrix = matrix
         self._texts = texts
+        self._distinct = dict[str, frozenset[str | None]]()
 
     def __len__(self) -> int:
         """Return n."""
@@ -72,9 +72,16 @@ class OwnTable(Sequence[OwnValues]):
         """Return a column of categories or tokens; None if there is none of that name."""
         return self._texts.get(name)
 
+    def distinct(self, name: str) -> frozenset[str | None]:
+        """Return what the texts of a column are, each once; nothing if there is none of that name."""
+        found = self._distinct.get(name)
+        if found is None:
+            found = self._distinct[name] = frozenset(self._texts.get(name, ()))
+        return found
+
     def distinct_texts(self) -> Iterator[str | None]:
         """Yield what its texts are, each once a column."""
-        return chain.from_iterable(map(set, self._texts.values()))
+        return chain.from_iterable(map(self.distinct, self._texts))
 
     def counts(self) -> dict[str, int]:
         """Return how many payments have a value of each field that some have."""
@@ -86,7 +93,7 @@ class OwnTable(Sequence[OwnValues]):
 
 def own_numbers(name: str, own: Sequence[OwnValues] | None, count: int) -> Floats | Sequence[float]:
     """Return a number's or flag's kept values in n payments; NaN where it is absent."""
-    if isinstance(own, OwnTable):
+    if type(own) is OwnTable:
         found = own.number(name)
         return [_ABSENT] * count if found is None else found
     return [_ABSENT] * count if own is None else [one.get(name, _ABSENT) for one in own]  # type: ignore[misc] # no text
@@ -94,7 +101,7 @@ def own_numbers(name: str, own: Sequence[OwnValues] | None, count: int) -> Float
 
 def own_texts(name: str, own: Sequence[OwnValues] | None, count: int) -> Texts:
     """Return a category's or token's values in n payments; None where it is absent."""
-    if isinstance(own, OwnTable):
+    if type(own) is OwnTable:
         return own.text(name) or [None] * count
     return [None] * count if own is None else [one.get(name) for one in own]  # type: ignore[misc] # no number
 
@@ -114,7 +121,7 @@ class ColumnsReader:
         """Return the values of objects of JSON, with texts that are read already; None if one is not valid."""
         try:
             columns = [_column(field, objects) for field in self._numbers]
-            texts = {field.name: _column(field, objects) for field in self._texts}
+            texts = {field.name: [one.get(field.name) for one in objects] for field in self._texts}
             given = np.array(columns, np.float64).reshape(len(columns), len(objects))
         except (TypeError, OverflowError):
             return None
@@ -127,17 +134,23 @@ class ColumnsReader:
                 value = self._readers[row](columns[row][at])
                 kept[row, at] = np.inf if value is None else value
             valid = absent | ((self._least <= kept) & (kept <= self._most))
-        return OwnTable(self._rows, kept, {**more_texts, **texts}) if valid.all() else None
+        table = OwnTable(self._rows, kept, {**more_texts, **texts})
+        are_texts = all(_are_texts(table.distinct(name)) for name in texts)
+        return table if are_texts and valid.all() else None
+
+
+def _are_texts(distinct: frozenset[Any]) -> bool:
+    return _TEXT_TYPES.issuperset(map(type, distinct)) and "" not in distinct
 
 
 def _column(field: OwnField, objects: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return a field of all objects.
+    """Return a number or a flag of all objects.
 
     Raises:
-        TypeError: one has another type, or is an empty text.
+        TypeError: one has another type.
     """
     name = field.name
     column = [one.get(name) for one in objects]
-    if not _TYPES[field.kind].issuperset(map(type, column)) or "" in column:
+    if not _TYPES[field.kind].issuperset(map(type, column)):
         raise TypeError(name)
     return column

@@ -10,7 +10,7 @@ from features.own_fields import category, flag, number, token
 from features.own_payment import OwnPayment
 from features.reason_codes import Phrase, ReasonCode
 from features.rows import card, device, merchant, own, paned, prediction, prediction_age
-from features.vector.travel import distance_km
+from features.vector.places import distance_km
 
 __all__ = [
     "DEFAULT",

@@ -1,45 +1,74 @@
 """The values of a payment's own fields, as columns of vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from features.history import records
 from features.history.frames import Floats
 from features.history.store import Transactions
-from features.own_fields import FieldKind, FieldValue, OwnField, OwnValue, category_code
+from features.own_fields import FieldKind, FieldValue, OwnField, OwnValue, OwnValues, category_code
 from features.own_payment import CONTRACT_NUMBERS, texts
-from features.own_table import own_numbers
+from features.own_table import OwnTable, own_numbers, own_texts
 
 _ABSENT = float("nan")
 _CACHED_TEXTS, _CACHED_FIELDS = 65_536, 512
 
 
 class OwnColumns:
-    """Computes the values of k fields, which are put together once for all batches."""
+    """Computes the values of fields, each for its place among features; what is read is put together once."""
 
-    def __init__(self, values: Sequence[OwnValue]) -> None:
-        self._fields = [value.field for value in values if value.field is not None]  # each: `FeatureSet` resolves them
-        decimals = [0 if field.name in CONTRACT_NUMBERS else field.decimals for field in self._fields]
-        self._powers = 10.0 ** np.array(decimals, np.float64)[:, np.newaxis]
+    def __init__(self, values: Sequence[tuple[OwnValue, int]]) -> None:
+        self._of_contract = list[tuple[Callable[[Transactions], Sequence[float] | Floats], int]]()
+        self._numbers = list[tuple[str, float, int]]()
+        self._categories = list[tuple[str, Callable[[FieldValue | None], float], int]]()
+        for value, place in values:
+            if (field := value.field) is not None:  # `FeatureSet` resolves them
+                self._add(field, place)
+        self._places = [place for *_, place in (*self._numbers, *self._categories)]
 
-    def of(self, transactions: Transactions) -> Floats:
-        """Return them, float64 of shape (k, n): NaN where a field is absent, a category is its code, a flag 0 or 1."""
-        found = np.empty((len(self._fields), len(transactions)))
-        for at, field in enumerate(self._fields):
-            found[at] = _column(field, transactions)
-        found /= self._powers
-        return found
+    def _add(self, field: OwnField, place: int) -> None:
+        name = field.name
+        if name in CONTRACT_NUMBERS:
+            self._of_contract.append((CONTRACT_NUMBERS[name], place))
+        elif name in records.TEXT_TRAITS:
+            self._of_contract.append((_codes_of_trait(name), place))
+        elif field.kind is FieldKind.CATEGORY:
+            self._categories.append((name, _codes_of(name).__getitem__, place))
+        else:
+            self._numbers.append((name, float(field.power), place))
+
+    def fill(self, transactions: Transactions, found: Floats) -> None:
+        """Fill in their rows of features, float64 of shape (at least so many, n).
+
+        NaN where a field is absent; a category is its code, a flag 0 or 1.
+        """
+        for read, place in self._of_contract:
+            found[place] = read(transactions)
+        if not self._places:
+            return
+        own = transactions.own
+        if own is None or type(own) is OwnTable:
+            count = len(transactions)
+            for name, power, place in self._numbers:
+                np.divide(own_numbers(name, own, count), power, out=found[place])
+            for name, codes, place in self._categories:
+                found[place] = list(map(codes, own_texts(name, own, count)))
+        else:
+            found[self._places] = np.array([self._row(values) for values in own], np.float64).T
+
+    def _row(self, values: OwnValues) -> list[float]:
+        """Return those of one payment that are among its own values."""
+        get = values.get
+        numbers = [get(name, _ABSENT) / power for name, power, _ in self._numbers]  # type: ignore[operator] # no text
+        return numbers + [codes(get(name)) for name, codes, _ in self._categories]
 
 
-def _column(field: OwnField, transactions: Transactions) -> Sequence[float] | Floats:
-    """Return a field's values times a power of ten."""
-    name = field.name
-    if name in CONTRACT_NUMBERS:
-        return CONTRACT_NUMBERS[name](transactions)
-    if field.kind is FieldKind.CATEGORY:
-        return list(map(_codes_of(name).__getitem__, texts(name, transactions)))
-    return own_numbers(name, transactions.own, len(transactions))
+def _codes_of_trait(name: str) -> Callable[[Transactions], Sequence[float]]:
+    """Return what computes the codes of a category of the contract."""
+    codes = _codes_of(name).__getitem__
+    return lambda transactions: list(map(codes, texts(name, transactions)))
 
 
 class _Codes(dict[FieldValue | None, float]):

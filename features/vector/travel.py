@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from features.history import records
 from features.history.frames import NEVER_MS, Flags, Floats, Window
 from features.history.store import Ints
-from features.own_payment import FieldText
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 RADIUS_KM = 6371.0088
@@ -23,6 +22,8 @@ QUARTER_TURN = 9_000_000
 """90 degrees in units of 10^-5 degrees."""
 HALF_TURN = 2 * QUARTER_TURN
 FULL_TURN = 4 * QUARTER_TURN
+UNITS = float(records.PLACE_UNITS)
+"""Of a degree; half a unit too many is rounded to an even number, which is in range."""
 RADIANS = math.pi / FULL_TURN
 """Radians per half unit: angles enter the formula halved."""
 SINE_TERMS = 10
@@ -145,34 +146,11 @@ def distances_km(from_north: Ints, from_east: Ints, to_north: Ints, to_east: Int
     return _haversine(_series(SINE, angles * RADIANS), np.sqrt)
 
 
-def distance_km(
-    latitude: FieldText, longitude: FieldText, to_latitude: FieldText, to_longitude: FieldText
-) -> float | None:
-    """Return the great-circle distance in km between two places of a payment's fields, for formulas.
-
-    It has the bits of `distances_km` on every CPU, which a distance by the functions of `math` need not have.
-
-    Args:
-        latitude: of the one place, in degrees from -90 to 90, read to 5 decimals; None if it is absent.
-        longitude: of it, in degrees from -180 to 180, likewise.
-        to_latitude: of the other place.
-        to_longitude: of the other place.
-
-    Returns:
-        None where one of them is absent, or no such place exists.
-    """
-    if latitude is None or longitude is None or to_latitude is None or to_longitude is None:
-        return None
-    north, east = round(float(latitude) * records.PLACE_UNITS), round(float(longitude) * records.PLACE_UNITS)
-    to_north, to_east = (
-        round(float(to_latitude) * records.PLACE_UNITS),
-        round(float(to_longitude) * records.PLACE_UNITS),
-    )
-    if not (-QUARTER_TURN <= north <= QUARTER_TURN and -QUARTER_TURN <= to_north <= QUARTER_TURN):
-        return None
-    if not (-HALF_TURN <= east <= HALF_TURN and -HALF_TURN <= to_east <= HALF_TURN):
-        return None
-    return _distance(north, east, to_north, to_east)
+def distance_of_degrees(north: float, east: float, to_north: float, to_east: float) -> float:
+    """Return the distance between two places in degrees; NaN where one does not exist."""
+    ends = (north * UNITS, east * UNITS, to_north * UNITS, to_east * UNITS)
+    exists = [abs(end) <= turn + 0.5 for end, turn in zip(ends, (QUARTER_TURN, HALF_TURN) * 2, strict=True)]
+    return _distance(*map(round, ends)) if all(exists) else math.nan
 
 
 def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:

@@ -192,7 +192,7 @@ def vectorise(
 def _compute_own(plan: "_Plan", payments: OwnPayments, found: Floats) -> None:
     """Compute features of the transactions alone."""
     if plan.own is not None:
-        found[plan.own_places] = plan.own.of(payments.transactions)
+        plan.own.fill(payments.transactions, found)
     for (row, *_), at in plan.rest:
         if isinstance(row.aggregate, Aggregate):
             found[at] = _CALENDAR[row.aggregate](payments.transactions)
@@ -210,7 +210,6 @@ class _Plan(NamedTuple):
         steps: the same for the kernel, with their places among the features of all groups.
         rest: the groups that only numpy computes.
         own: computes the values of fields of one's own together; None if there are none.
-        own_places: their places among the features of all groups.
     """
 
     groups: Groups
@@ -218,7 +217,6 @@ class _Plan(NamedTuple):
     steps: Steps
     rest: Groups
     own: OwnColumns | None
-    own_places: Ints
 
 
 @lru_cache(maxsize=32)
@@ -240,9 +238,7 @@ def _plan(groups: Groups) -> _Plan:
     steps = steps_of([row for rows, _ in compiled for row in rows], places)
     own = [(row.aggregate, at.start) for (row, *_), at in groups if isinstance(row.aggregate, OwnValue)]
     rest = [(rows, at) for rows, at in groups if not computes(rows[0]) and not isinstance(rows[0].aggregate, OwnValue)]
-    own_places = np.array([place for _, place in own], np.int64)
-    columns = OwnColumns([value for value, _ in own]) if own else None
-    return _Plan(groups, compiled, steps, rest, columns, own_places)
+    return _Plan(groups, compiled, steps, rest, OwnColumns(own) if own else None)
 
 
 class _Seen(NamedTuple):

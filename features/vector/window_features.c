@@ -35,9 +35,9 @@ static double series(const double *terms, int count, double x)
 
 static int64_t low_half(int64_t packed) { return (int32_t)(packed & 0xFFFFFFFF); }
 
-static double distance_km(const struct constants *c, int64_t from, int64_t to)
+static double distance_km(
+    const struct constants *c, int64_t from_north, int64_t from_east, int64_t to_north, int64_t to_east)
 {
-    int64_t from_north = from >> 32, from_east = low_half(from), to_north = to >> 32, to_east = low_half(to);
     int64_t turned = llabs(to_east - from_east);
     int64_t angles[4] = {
         to_north - from_north,
@@ -55,6 +55,23 @@ static double distance_km(const struct constants *c, int64_t from, int64_t to)
         cosine = sqrt(0.5 + 0.5 * cosine);
     }
     return c->diameter_km * ((double)((int64_t)1 << c->halvings) * series(c->arc_sine, 7, sine));
+}
+
+static double distance_of_packed(const struct constants *c, int64_t from, int64_t to)
+{
+    return distance_km(c, from >> 32, low_half(from), to >> 32, low_half(to));
+}
+
+/* From latitude and longitude to latitude and longitude, in degrees; NaN where no such place exists. */
+double distance_of_degrees(const struct constants *c, double north, double east, double to_north, double to_east)
+{
+    double ends[4] = {north, east, to_north, to_east};
+    for (int k = 0; k < 4; k++) {
+        ends[k] = rint(ends[k] * c->place_units);
+        if (!(fabs(ends[k]) <= (double)(k % 2 ? 2 * c->quarter_turn : c->quarter_turn)))
+            return NAN;
+    }
+    return distance_km(c, (int64_t)ends[0], (int64_t)ends[1], (int64_t)ends[2], (int64_t)ends[3]);
 }
 
 /* --- one step on one history */
@@ -179,7 +196,7 @@ static double of_latest(struct frame *f, const struct constants *c, const struct
         if (s->operation == COUNTRY_JUMP) {
             differs |= ((f->traits[i] ^ own) & mask) != 0;
         } else {
-            const double distance = distance_km(c, field(f, i, PLACE), f->own[PLACE]);
+            const double distance = distance_of_packed(c, field(f, i, PLACE), f->own[PLACE]);
             km = distance > km ? distance : km;
         }
     }

@@ -1,7 +1,8 @@
 """The windowed features of a batch by the kernel in C, where it is there and can compute them."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -76,7 +77,7 @@ class _Constants(ctypes.Structure):
                 *("usual_ms", "large_above", "large_below"),
             )
         ),
-        *((name, ctypes.c_double) for name in ("per_major", "ms_per_hour", "radians", "diameter_km")),
+        *((name, ctypes.c_double) for name in ("per_major", "ms_per_hour", "radians", "diameter_km", "place_units")),
         ("sine", ctypes.c_double * travel.SINE_TERMS),
         ("arc_sine", ctypes.c_double * travel.ARC_SINE_TERMS),
         ("halvings", ctypes.c_int64),
@@ -112,6 +113,7 @@ def _constants() -> _Constants:
         ms_per_hour=travel.MS_PER_HOUR,
         radians=travel.RADIANS,
         diameter_km=2.0 * travel.RADIUS_KM,
+        place_units=records.PLACE_UNITS,
         sine=travel.SINE,
         arc_sine=travel.ARC_SINE,
         halvings=travel.HALVINGS,
@@ -138,6 +140,11 @@ class WindowKernel:
         self._partitions.restype = None
         self._constants = _constants()
         self._at = ctypes.addressof(self._constants)
+        holding = ctypes.PyDLL(str(library))  # a call keeps the GIL, which takes longer to get back than a distance
+        distance = holding.distance_of_degrees
+        distance.argtypes, distance.restype = (pointer, *(ctypes.c_double,) * 4), ctypes.c_double
+        self.distance_of_degrees: Callable[[float, float, float, float], float] = partial(distance, self._at)
+        """Does what `travel.distance_of_degrees` does; an argument that is no number is a `ctypes.ArgumentError`."""
 
     def compute(self, steps: Steps, spans: RowSpans, own_ms: Ints, found: Floats) -> Flags:
         """Fill in the columns of all steps, and return which histories are left to numpy, of shape (n,).

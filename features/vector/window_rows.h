@@ -13,7 +13,7 @@ struct constants {
     int64_t category_mask, country_mask, channel_mask, currency_mask, place_mask, clock_shift, clock_mask;
     int64_t minute_ms, day_ms, near_ms, least_elapsed_ms, quarter_turn, full_turn, least_amount;
     int64_t usual_ms, large_above, large_below;
-    double per_major, ms_per_hour, radians, diameter_km;
+    double per_major, ms_per_hour, radians, diameter_km, place_units;
     double sine[10], arc_sine[7];
     int64_t halvings;
 };

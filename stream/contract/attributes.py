@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues
 from features.own_table import ColumnsReader, OwnTable, own_texts
@@ -32,7 +33,7 @@ FEW = 4
 OTHER_NAME = "-other"
 """Stands for all others; no attribute has such a name."""
 _NAME = re.compile(ATTRIBUTE_NAME)
-_CACHED_NAMES = 4_096
+_CACHED_NAMES, _CACHED_SETS = 4_096, 64
 
 Attributes = Annotated[dict[str, AttributeText | int | float | bool | None], msgspec.Meta(max_length=MOST_ATTRIBUTES)]
 """Those of the client but for the pattern of the names, which is looked at once for names that come together."""
@@ -111,7 +112,7 @@ class FieldRules:
             if given is None:
                 continue
             value = read(given)
-            if value is None or (isinstance(value, str) and self._is_card_number(name, value, payment)):
+            if value is None or (type(value) is str and self._is_card_number(name, value, payment)):
                 dropped.append(f"attributes.{name}")
             else:
                 values[name] = value
@@ -163,17 +164,28 @@ def category_texts(categories: Iterable[str], values: OwnValues) -> dict[str, st
     return kept
 
 
-def category_texts_of(categories: Sequence[str], own: Sequence[OwnValues]) -> list[dict[str, str]]:
-    """Return what `category_texts` does for each payment of a batch."""
-    if isinstance(own, OwnTable):
+def category_texts_of(categories: Sequence[str], own: Sequence[OwnValues]) -> Sequence[Any]:
+    """Return what `category_texts` does for each payment of a batch, as objects of the same JSON.
+
+    A struct's names need not be looked up for each payment; msgspec leaves out what is UNSET.
+    """
+    if type(own) is OwnTable:
         columns = [own_texts(name, own, len(own)) for name in categories]
-        longest = sum(max(map(len, filter(None, set(column))), default=0) for column in columns)
+        longest = sum(max(map(len, filter(None, own.distinct(name))), default=0) for name in categories)
         if _fit(longest, len(columns)):
-            return [
-                {name: text for name, text in zip(categories, row, strict=True) if text is not None}
-                for row in zip(*columns, strict=True)
+            given = [
+                [UNSET if text is None else text for text in column] if None in column else column for column in columns
             ]
+            return list(map(_texts_type(tuple(categories)), *given))
     return [category_texts(categories, one) for one in own]
+
+
+@lru_cache(maxsize=_CACHED_SETS)
+def _texts_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return a type with an optional text for each category, under its name in JSON; names need not be Python's."""
+    fields = {f"f{at}": name for at, name in enumerate(names)}
+    types = [(field, str | msgspec.UnsetType, UNSET) for field in fields]
+    return msgspec.defstruct("CategoryTexts", types, rename=fields, gc=False)
 
 
 def _fit(letters: int, names: int) -> bool:

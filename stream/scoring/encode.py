@@ -268,10 +268,8 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
     return Scored(records, transactions, dropped, vectors, judgements, latencies_ms, outgoing)
 
 
-def _category_texts(
-    frame: ScoreFrame, decoded: Decoded, places: Sequence[int]
-) -> Iterable[dict[str, str] | msgspec.UnsetType]:
-    """Return the declared categories of each decided transaction."""
+def _category_texts(frame: ScoreFrame, decoded: Decoded, places: Sequence[int]) -> Iterable[Any]:
+    """Return the declared categories of each decided transaction, as an object of JSON."""
     own = decoded.columns.own
     if own is None or not frame.categories:
         return repeat(msgspec.UNSET, len(places))

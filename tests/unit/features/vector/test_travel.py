@@ -7,8 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from features.vector import places as of_formulas
 from features.vector import travel
-from features.vector.travel import distance_km, distances_km
+from features.vector.places import distance_km
+from features.vector.travel import distance_of_degrees, distances_km
 
 QUARTER, HALF = 9_000_000, 18_000_000
 norths, easts = st.integers(-QUARTER, QUARTER), st.integers(-HALF, HALF)
@@ -54,6 +56,7 @@ def test_a_distance_near_the_antipode_is_exact_to_half_a_metre(north: int, east:
 @pytest.mark.parametrize("off", [(90.1, 0, 0, 0), (0, -180.1, 0, 0), (0, 0, -1e6, 0), (0, 0, 0, 999)])
 def test_a_place_that_does_not_exist_has_no_distance(off: tuple[float, float, float, float]) -> None:
     assert distance_km(*off) is None
+    assert math.isnan(distance_of_degrees(*off))
 
 
 @given(st.floats(-1.6, 1.6))
@@ -72,7 +75,24 @@ def test_a_formulas_distance_between_degrees_has_the_bits_of_a_distance_between_
     here: tuple[int, int], there: tuple[int, int]
 ) -> None:
     degrees = [x / 100_000 for x in (*here, *there)]
-    assert distance_km(*degrees) == distance(here, there)
+    assert of_formulas._distance is not distance_of_degrees  # the kernel is there
+    assert distance_km(*degrees) == distance_of_degrees(*degrees) == distance(here, there)
+
+
+@given(st.lists(st.floats(-200, 200), min_size=4, max_size=4))
+@example([90.000005, 180.000005, -90.000005, -180.000005])
+@example([0.000005, 0.000015, -0.000025, 1e300])
+@example([math.nan, 0.0, 0.0, 0.0])
+@example([0.0, math.inf, 0.0, 0.0])
+def test_the_kernel_rounds_degrees_and_refuses_places_as_the_code_without_it_does(degrees: list[float]) -> None:
+    expected = distance_of_degrees(*degrees)
+    assert distance_km(*degrees) == (None if math.isnan(expected) else expected)
+
+
+def test_a_distance_takes_whole_numbers_and_texts_of_numbers_and_refuses_others() -> None:
+    assert distance_km(1, 2, "3.5", 4) == distance_of_degrees(1.0, 2.0, 3.5, 4.0)
+    with pytest.raises(ValueError, match="NL"):
+        distance_km("NL", 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("absent", range(4))
