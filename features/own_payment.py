@@ -1,10 +1,9 @@
 """The fields of one's own payment: those of the contract as columns of a batch, and one payment as formulas see it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import isnan
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from features.history import records
 from features.history.frames import Floats, major_units
 from features.history.store import Transactions
-from features.own_fields import CONTRACT_FIELDS, DeclaredFields, FieldKind
-from features.own_table import OwnTable, own_texts
+from features.own_fields import DeclaredFields, FieldKind
+from features.own_table import own_numbers, own_texts
 
 HOUR_MS = 3_600_000
 HOURS_OF_DAY = 24
@@ -82,27 +81,17 @@ class _Columns(dict[str, Sequence[FieldText]]):
         return found
 
     def _worked_out(self, name: str) -> Sequence[FieldText]:
-        field = self._declared.by_name.get(name)
+        field = self._declared.found(name)
         if field is None:
-            return self._of_contract(name)
-        if field.kind is FieldKind.CATEGORY or field.kind is FieldKind.TOKEN:
-            return own_texts(name, self._transactions.own, len(self._transactions))
-        own, power = self._transactions.own, field.power
-        kept: Iterable[Any]
-        if type(own) is OwnTable:
-            column = own.number(name)
-            kept = () if column is None else [None if isnan(one) else one for one in column.tolist()]
-        else:
-            kept = [one.get(name) for one in own or ()]
-        numbers = [None if one is None else one / power for one in kept] or [None] * len(self._transactions)
-        return numbers if field.kind is FieldKind.NUMBER else [None if one is None else bool(one) for one in numbers]
-
-    def _of_contract(self, name: str) -> Sequence[FieldText]:
+            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
         if name in CONTRACT_NUMBERS:
             return [None if isnan(one) else one for one in CONTRACT_NUMBERS[name](self._transactions).tolist()]
-        if name not in CONTRACT_FIELDS:
-            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
-        return texts(name, self._transactions)
+        if field.kind is FieldKind.CATEGORY or field.kind is FieldKind.TOKEN:
+            return texts(name, self._transactions)
+        kept, power = own_numbers(name, self._transactions.own, len(self._transactions)), float(field.power)
+        each = kept.tolist() if isinstance(kept, np.ndarray) else kept
+        numbers = [None if isnan(one) else one / power for one in each]
+        return numbers if field.kind is FieldKind.NUMBER else [None if one is None else bool(one) for one in numbers]
 
 
 class OwnPayment(msgspec.Struct, frozen=True, gc=False, eq=False):

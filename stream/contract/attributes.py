@@ -176,16 +176,15 @@ def category_texts_of(categories: Sequence[str], own: Sequence[OwnValues]) -> Se
             given = [
                 [UNSET if text is None else text for text in column] if None in column else column for column in columns
             ]
-            return list(map(_texts_type(tuple(categories)), *given))
+            return list(map(json_type(tuple(categories), UNSET), *given))
     return [category_texts(categories, one) for one in own]
 
 
 @lru_cache(maxsize=_CACHED_SETS)
-def _texts_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Return a type with an optional text for each category, under its name in JSON; names need not be Python's."""
+def json_type(names: tuple[str, ...], *default: Any) -> type[msgspec.Struct]:  # noqa: ANN401 - of any type
+    """Return a type with a field for each name of an object of JSON; names need not be Python's."""
     fields = {f"f{at}": name for at, name in enumerate(names)}
-    types = [(field, str | msgspec.UnsetType, UNSET) for field in fields]
-    return msgspec.defstruct("CategoryTexts", types, rename=fields, gc=False)
+    return msgspec.defstruct("JsonObject", [(field, Any, *default) for field in fields], rename=fields, gc=False)
 
 
 def _fit(letters: int, names: int) -> bool:

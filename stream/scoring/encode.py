@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import repeat
 from math import isnan
 from typing import Any
@@ -15,7 +14,7 @@ from features.history.store import NOWHERE, Entity, Observed
 from fraudstream_client.arms import LIVE
 from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Positions, Score, Source
 from models.times import format_time, formatted
-from stream.contract.attributes import category_texts_of
+from stream.contract.attributes import category_texts_of, json_type
 from stream.contract.cloud_events import ScoreEvents, without_event_headers
 from stream.contract.transaction import Transaction
 from stream.engine.batches import Record
@@ -32,7 +31,6 @@ UNDECIDABLE = "undecidable"
 """An error of ours on a payment that is in its histories already: it was decided by rules."""
 
 _encode = msgspec.json.Encoder().encode
-_CACHED_SETS = 64
 
 
 class ScoreFrame(msgspec.Struct, frozen=True):
@@ -332,14 +330,7 @@ def _features(
             continue
         fingerprint = one.fingerprint or frame.fingerprint
         if fingerprint not in sets:
-            sets[fingerprint] = _vector_type(tuple(frame.names_of(fingerprint))), vectors[fingerprint].tolist()
+            sets[fingerprint] = json_type(tuple(frame.names_of(fingerprint))), vectors[fingerprint].tolist()
         of_set, rows = sets[fingerprint]
         is_undefined = UNDECIDABLE in one.degraded and all(map(isnan, rows[at]))  # nothing could be computed
         yield None if is_undefined else of_set(*rows[at])
-
-
-@lru_cache(maxsize=_CACHED_SETS)
-def _vector_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Return a type with a float for each feature, under its name in JSON; names need not be Python's."""
-    fields = {f"f{at}": name for at, name in enumerate(names)}
-    return msgspec.defstruct("FeatureVector", [(field, float) for field in fields], rename=fields, gc=False)
