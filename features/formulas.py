@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import extend_path
@@ -24,7 +24,8 @@ from features.errors import DeclarationError, FormulaError
 from features.history import records
 from features.history.frames import Floats, Window, major_units
 from features.history.store import Ints
-from features.own_payment import FieldText, OwnPayment, OwnPayments
+from features.own_payment import FieldText, OwnPayment
+from features.own_table import FEW
 
 MINUTE_MS = 60_000
 OUR_PACKAGES = frozenset({"features", "fraudstream", "guards", "metrics", "models", "shadow", "stream"})
@@ -148,23 +149,20 @@ class Formula:
             raise DeclarationError(f"formula {self.name!r}: its function is not callable: {self.function!r}")
 
 
-def evaluate_alone(formula: Formula, payments: OwnPayments) -> Floats:
-    """Call a formula of the transaction alone for each of a batch, float64 of shape (n,).
+def evaluate_alone(formula: Formula, each: Sequence[OwnPayment]) -> Floats | Sequence[float]:
+    """Call a formula of the transaction alone for each of a batch, and return the n numbers.
 
     Raises:
         FormulaError: it raised an exception or returned no number; the batch is then decided one by one.
     """
     function = formula.function
     try:
-        results = [function(one) for one in payments.each]
-        numbers = np.array(results, np.float64)  # None is NaN
-        if numbers.ndim > 1:
-            numbers = np.array([_number(one) for one in results], np.float64)
+        numbers = _numbers([function(one) for one in each])
     except Exception as error:  # foreign code can raise anything
         raise _raised(formula.name, error) from error
-    each = numbers.tolist()
+    listed = numbers.tolist() if isinstance(numbers, np.ndarray) else numbers
     for infinite in (math.inf, -math.inf):
-        if infinite in each:
+        if infinite in listed:
             raise _not_finite(formula.name, infinite)
     return numbers
 
@@ -196,6 +194,14 @@ def _value(formula: Formula, feature: str, arguments: tuple[Payments, Payments])
     if math.isinf(value):
         raise _not_finite(feature, value)
     return value
+
+
+def _numbers(results: Sequence[float | None]) -> Floats | Sequence[float]:
+    if len(results) > FEW:
+        numbers = np.array(results, np.float64)  # None is NaN
+        if numbers.ndim == 1:
+            return numbers
+    return [_number(one) for one in results]
 
 
 def _number(result: float | None) -> float:

@@ -296,6 +296,14 @@ class DeclaredFields:
         """Return how many there are."""
         return len(self.fields)
 
+    def __hash__(self) -> int:
+        """Return the hash of the fields, worked out once: what is made of them is looked up for each batch."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.fields)
+
     @cached_property
     def by_name(self) -> Mapping[str, OwnField]:
         """The fields by name."""

@@ -1,7 +1,7 @@
 """The fields of one's own payment: those of the contract as columns of a batch, and one payment as formulas see it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache, partial
 from math import isnan
 from types import MappingProxyType
 
@@ -11,13 +11,15 @@ import numpy as np
 from features.history import records
 from features.history.frames import Floats, major_units
 from features.history.store import Transactions
-from features.own_fields import DeclaredFields, FieldKind
+from features.own_fields import DeclaredFields, FieldKind, OwnField
 from features.own_table import own_numbers, own_texts
 
 HOUR_MS = 3_600_000
 HOURS_OF_DAY = 24
 FieldText = float | bool | str | None
 """A field's value as formulas see it; None: absent."""
+FieldReader = Callable[[Transactions], Sequence[FieldText]]
+_CACHED_MODULES = 32
 
 
 def hours(transactions: Transactions) -> Floats:
@@ -56,42 +58,72 @@ class OwnPayments:
 
     def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
         self.transactions = transactions
-        self._columns = _Columns(transactions, declared)
+        self._columns = _Columns(transactions, _readers_of(declared))
+        self._each = list[OwnPayment]()
 
     def payment(self, number: int) -> "OwnPayment":
         """Return one of them."""
         return OwnPayment(self.transactions, self._columns, number)
 
-    @cached_property
     def each(self) -> Sequence["OwnPayment"]:
-        """All of them, which the formulas of a batch share."""
-        return [self.payment(at) for at in range(len(self.transactions))]
+        """Return all of them, which the formulas of a batch share."""
+        if not self._each:
+            transactions, columns = self.transactions, self._columns
+            self._each = [OwnPayment(transactions, columns, at) for at in range(len(transactions))]
+        return self._each
 
 
 class _Columns(dict[str, Sequence[FieldText]]):
     """The fields of a batch by name, worked out when first asked for; a dictionary looks up the others in C."""
 
-    def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
+    def __init__(self, transactions: Transactions, readers: Mapping[str, FieldReader]) -> None:
         super().__init__()
         self._transactions = transactions
-        self._declared = declared
+        self._readers = readers
 
     def __missing__(self, name: str) -> Sequence[FieldText]:
-        found = self[name] = self._worked_out(name)
+        found = self[name] = self._readers[name](self._transactions)
         return found
 
-    def _worked_out(self, name: str) -> Sequence[FieldText]:
+
+class _Readers(dict[str, FieldReader]):
+    """What reads the fields of a batch, by name, of the contract and of a module; made when first asked for."""
+
+    def __init__(self, declared: DeclaredFields) -> None:
+        super().__init__()
+        self._declared = declared
+
+    def __missing__(self, name: str) -> FieldReader:
         field = self._declared.found(name)
         if field is None:
             raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
-        if name in CONTRACT_NUMBERS:
-            return [None if isnan(one) else one for one in CONTRACT_NUMBERS[name](self._transactions).tolist()]
-        if field.kind is FieldKind.CATEGORY or field.kind is FieldKind.TOKEN:
-            return texts(name, self._transactions)
-        kept, power = own_numbers(name, self._transactions.own, len(self._transactions)), float(field.power)
-        each = kept.tolist() if isinstance(kept, np.ndarray) else kept
-        numbers = [None if isnan(one) else one / power for one in each]
-        return numbers if field.kind is FieldKind.NUMBER else [None if one is None else bool(one) for one in numbers]
+        found = self[name] = _reader(field)
+        return found
+
+
+_readers_of = lru_cache(maxsize=_CACHED_MODULES)(_Readers)
+
+
+def _reader(field: OwnField) -> FieldReader:
+    name, power = field.name, float(field.power)
+    if name in CONTRACT_NUMBERS:
+        of_contract = CONTRACT_NUMBERS[name]
+        return lambda transactions: _absent_as_none(of_contract(transactions).tolist())
+    if field.kind is FieldKind.CATEGORY or field.kind is FieldKind.TOKEN:
+        return partial(texts, name)
+
+    def read(transactions: Transactions) -> Sequence[float | None]:
+        kept = own_numbers(name, transactions.own, len(transactions))
+        return _absent_as_none((kept / power).tolist() if type(kept) is np.ndarray else [one / power for one in kept])
+
+    if field.kind is FieldKind.NUMBER:
+        return read
+    return lambda transactions: [None if one is None else bool(one) for one in read(transactions)]
+
+
+def _absent_as_none(numbers: Sequence[float]) -> Sequence[float | None]:
+    """Return numbers with None for NaN; the sum tells whether there can be one."""
+    return [None if isnan(one) else one for one in numbers] if isnan(sum(numbers)) else numbers
 
 
 class OwnPayment(msgspec.Struct, frozen=True, gc=False, eq=False):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from types import MappingProxyType, NoneType
 from typing import Any, overload
@@ -21,6 +22,8 @@ _TYPES: Mapping[FieldKind, frozenset[type]] = MappingProxyType(
 _TEXT_TYPES = frozenset({str, NoneType})
 _ROUNDS = 1.5 * 2.0**52
 """Added to a float below 2^51 and taken away again, it leaves the nearest whole number."""
+FEW = 4
+"""Up to so many payments are read faster one by one than as columns."""
 Floats = NDArray[np.float64]
 Texts = Sequence[str | None]
 
@@ -83,11 +86,14 @@ class OwnTable(Sequence[OwnValues]):
         """Yield what its texts are, each once a column."""
         return chain.from_iterable(map(self.distinct, self._texts))
 
-    def counts(self) -> dict[str, int]:
-        """Return how many payments have a value of each field that some have."""
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How many payments have a value of each field that some have."""
         there = np.count_nonzero(~np.isnan(self._matrix), axis=1).tolist()
         found = {name: there[row] for name, row in self._numbers.items()}
-        found |= {name: len(column) - list(column).count(None) for name, column in self._texts.items()}
+        for name, column in self._texts.items():
+            absent = list(column).count(None) if None in self.distinct(name) else 0
+            found[name] = len(column) - absent
         return {name: count for name, count in found.items() if count}
 
 

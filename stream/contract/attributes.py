@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from features.own_fields import CARRIED, NO_FIELDS, DeclaredFields, FieldValue, OwnValues
-from features.own_table import ColumnsReader, OwnTable, own_texts
+from features.own_table import FEW, ColumnsReader, OwnTable, own_texts
 from fraudstream_client.field_types import ATTRIBUTE_NAME, MOST_ATTRIBUTES, AttributeText
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.id_rules import NO_SHAPES, IdRules, long_runs
@@ -28,8 +28,6 @@ MOST_DIGITS = 12
 MOST_TOLD = 100
 """So many undeclared names are counted one by one."""
 _MOST_BYTES_OF_LETTER, LONGEST_NAME = 4, 64
-FEW = 4
-"""Up to so many payments are read faster one by one than as columns."""
 OTHER_NAME = "-other"
 """Stands for all others; no attribute has such a name."""
 _NAME = re.compile(ATTRIBUTE_NAME)
@@ -98,6 +96,7 @@ class FieldRules:
         self.reads = bool(declared or carried)
         """Whether any field is read at all."""
         self._columns = ColumnsReader(declared.fields)
+        self._readers = tuple((name, f"attributes.{name}", read) for name, read in declared.readers.items())
         self._told = lru_cache(maxsize=_CACHED_NAMES)(self._undeclared)
 
     def read(self, payment: Any) -> OwnFields:  # noqa: ANN401 - a transaction, whose module imports this one
@@ -107,13 +106,13 @@ class FieldRules:
         }
         attributes = payment.attributes or {}
         dropped = list[str]()
-        for name, read in self.declared.readers.items():
+        for name, place, read in self._readers:
             given = attributes.get(name)
             if given is None:
                 continue
             value = read(given)
-            if value is None or (type(value) is str and self._is_card_number(name, value, payment)):
-                dropped.append(f"attributes.{name}")
+            if value is None or (type(value) is str and self._is_card_number(place, value, payment)):
+                dropped.append(place)
             else:
                 values[name] = value
         return OwnFields(values, tuple(dropped), self._told(tuple(attributes)))
@@ -122,11 +121,15 @@ class FieldRules:
         """Read the fields of a batch of transactions, with the same result as `read` of each."""
         table = self._table(payments) if len(payments) > FEW else None
         if table is not None:
-            names = [tuple(one.attributes) for one in payments if one.attributes]
-            return OwnOfBatch(table, {}, [*chain.from_iterable(map(self._told, names))])
-        values, dropped, undeclared = zip(*map(self.read, payments), strict=True) if payments else ((), (), ())
-        wrong = {at: names for at, names in enumerate(dropped) if names}
-        return OwnOfBatch(values, wrong, [*chain.from_iterable(undeclared)])
+            return OwnOfBatch(table, {}, self._undeclared_beside(table, [one.attributes or {} for one in payments]))
+        values, wrong, undeclared = list[OwnValues](), dict[int, tuple[str, ...]](), list[str]()
+        for at, one in enumerate(payments):
+            own = self.read(one)
+            values.append(own.values)
+            undeclared += own.undeclared
+            if own.dropped:
+                wrong[at] = own.dropped
+        return OwnOfBatch(values, wrong, undeclared)
 
     def _table(self, payments: Sequence[Any]) -> OwnTable | None:
         """Read a batch as columns; None if something is wrong with a value, or may be."""
@@ -140,10 +143,15 @@ class FieldRules:
         """Return those names of a payment's attributes that nobody declares; few combinations of names occur."""
         return tuple(_tellable(name) for name in names if name not in self.declared.by_name)
 
-    def _is_card_number(self, name: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
-        return _may_be_card_number(value) and self.ids.refuses_text(
-            f"attributes.{name}", value, {"occurred_at": payment.occurred_at}
-        )
+    def _undeclared_beside(self, table: OwnTable, given: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """Return the undeclared names of a batch: none, without a look, if as many values came as there are."""
+        declared = sum(count for name, count in table.counts.items() if name not in self._carried)
+        if declared == sum(map(len, given)):
+            return ()
+        return [*chain.from_iterable(map(self._told, map(tuple, given)))]
+
+    def _is_card_number(self, place: str, value: str, payment: Any) -> bool:  # noqa: ANN401 - as in `read`
+        return _may_be_card_number(value) and self.ids.refuses_text(place, value, {"occurred_at": payment.occurred_at})
 
 
 def _may_be_card_number(text: str | None) -> bool:

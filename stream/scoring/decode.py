@@ -90,7 +90,7 @@ class Decoded:
         own = self.columns.own
         if own is None and not self.undeclared:
             return NO_ATTRIBUTES
-        fields = own.counts() if type(own) is OwnTable else Counter(chain.from_iterable(own or ()))
+        fields = own.counts if type(own) is OwnTable else Counter(chain.from_iterable(own or ()))
         return AttributeCounts(fields, Counter(self.undeclared))
 
     def part(self, first: int, behind: int) -> "Decoded":

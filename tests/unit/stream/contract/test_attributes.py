@@ -226,7 +226,7 @@ def test_a_usual_batch_is_read_as_columns_and_parts_of_it_are_views() -> None:
     assert list(table) == expected
     assert list(table[3:9]) == expected[3:9]
     assert list(table[np.array([7, 2])]) == [expected[7], expected[2]]
-    assert table.counts() == {"age": 13, "risk": 13, "ip": 13}
+    assert table.counts == {"age": 13, "risk": 13, "ip": 13}
 
 
 def test_texts_that_may_be_too_long_together_are_measured_one_by_one() -> None:
