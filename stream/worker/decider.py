@@ -397,6 +397,7 @@ class Decider:
             for partition in scores.records:
                 self._positions.read_again(partition)
             raise
+        self._positions.refusals.written(written.letters_end)
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))

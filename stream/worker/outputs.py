@@ -80,6 +80,7 @@ class Written:
     `ends` is the offset after its last output, where it has one. `failed` says why outputs are not known to be written;
     those in `pending` are still being written, or the dead letters before them are. Those of `given_up` were given up,
     or the dead letters before them, and may still be appended: `letters_given_up` tells of the dead letters.
+    `letters_end` is the offset after the last dead letter, 0 if there is none.
     """
 
     ends: dict[int, int] = field(default_factory=dict)
@@ -87,6 +88,11 @@ class Written:
     pending: dict[int, "asyncio.Task[int]"] = field(default_factory=dict)
     given_up: set[int] = field(default_factory=set)
     letters_given_up: bool = False
+    letters_end: int = 0
+
+    def with_letters(self, end: int) -> None:
+        """Note where dead letters end that were written; 0 if there were none."""
+        self.letters_end = max(self.letters_end, end)
 
     def without_letters(
         self, partitions: Collection[int], why: str, letters: Destination, published: Published
@@ -142,6 +148,7 @@ class PartitionWriter:
             if why := _failures(published).get(self._letters):
                 written.without_letters(behind, why, self._letters, published)
                 return written
+            written.with_letters(published.ends.get(self._letters, 0))
         left = {partition: outputs.records.get(partition, ()) for partition in behind}
         await self._publish(TopicOutputs(outputs.topic, clean | left), (), written)
         return written

@@ -86,7 +86,7 @@ class DecisionPositions:
         self._committed: dict[int, int] = {}
         self._handled: dict[int, int] = {}
         self._voids = VoidCounter()
-        self._refusals = PartitionRefusals(follower, self.topic, emit)
+        self.refusals = PartitionRefusals(follower, self.topic, emit)
         self._readers: list[TailReader] = []
         self._starts = PartitionStarts(settings, follower, published, emit)
         self._newest: dict[int, _Reading] = {}
@@ -158,7 +158,7 @@ class DecisionPositions:
         self._term = self._follower.term
         self.role = role_of(self._settings, self._follower)
         self._known, self._committed, self._handled = {}, {}, {}
-        self._refusals.begin_assignment()
+        self.refusals.begin_assignment()
         self._starts.losses.clear()
         self.epochs.clear()
         self._begin(self.partitions)
@@ -192,7 +192,7 @@ class DecisionPositions:
         """
         if (known := self._known.pop(partition, None)) is not None:
             self.epochs.note(partition, known.standing.highest_epoch)
-            self._refusals.expect(partition, known.scores_offset)
+            self.refusals.expect(partition, known.scores_offset)
         if given_up:
             self.epochs.raise_attempt(partition)
         self._begin(frozenset({partition}), after)
@@ -215,13 +215,13 @@ class DecisionPositions:
         A silent deployment takes the verdicts of the one that publishes.
         """
         of_publisher = None if self.role.publishes else self._published.refused(partition, self.log)
-        return self._refusals.settled(partition, self.log, of_publisher)
+        return self.refusals.settled(partition, self.log, of_publisher)
 
     def claim_headers(self, partition: int) -> list[tuple[str, bytes]]:
         """Return what the next score of a known partition says of its claim, unless an earlier one has said it."""
         if not self.role.publishes:
             return []
-        return self._refusals.claim_headers(partition, self._known[partition].standing, self.epochs[partition])
+        return self.refusals.claim_headers(partition, self._known[partition].standing, self.epochs[partition])
 
     def is_behind(self, partition: int, finished: int) -> bool:
         """Tell whether own payments may be left to apply that have a decision; `finished` is the offset after the last.
@@ -251,7 +251,7 @@ class DecisionPositions:
         behind = min(behind, position.decided_to(position.log) or behind)
         published = None if self.role.publishes else self._published.noted(partition, self.log, behind)
         if self.role.publishes:
-            position = self._refusals.noted(partition, position, behind)
+            position = self.refusals.noted(partition, position, behind)
         return position.to_metadata(
             with_declines=self._follower.lineup.limits is not None,
             term=self.role.term.number,
@@ -271,7 +271,7 @@ class DecisionPositions:
             return False
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term, epoch = self.role.term.number, self.epochs[partition]
-        self._refusals.claimed(partition)
+        self.refusals.claimed(partition)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
         if before.term < term and self.role.publishes:
@@ -369,10 +369,10 @@ class DecisionPositions:
         position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
         if self.role.publishes:
             tail = readers[0].letters
-            await tail.read()
-            position = self._refusals.settle(partition, position, tail, start.offset)
+            await self.refusals.read(tail, position)
+            position = self.refusals.settle(partition, position, tail, start.offset)
         point = point._replace(position=position)
-        await self._refusals.resume(readers[0], partition, point, start.offset)
+        await self.refusals.resume(readers[0], partition, point, start.offset)
         stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:

@@ -4,6 +4,7 @@ Read from `dead-letters` whenever a partition's position is read, behind the end
 before the scores of its batch, so none is missing of what these say is decided.
 """
 
+import asyncio
 import logging
 from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,6 +21,8 @@ from stream.scoring.facts import FactListener, LateLetters
 log = logging.getLogger("fraudstream.refusals")
 
 _NONE: Mapping[int, int] = {}
+_TIMES, _AGAIN_SECONDS = 50, 0.2
+"""So often a broker that may have hung is asked again, since it knows less than it should for a moment."""
 
 
 class _Known(NamedTuple):
@@ -68,6 +71,7 @@ class PartitionRefusals:
         self._resumed: dict[int, _Resumed] = {}
         self._lost: dict[int, int] = {}
         self._written_to: dict[int, int] = {}
+        self._letters_end = 0
 
     def begin_assignment(self) -> None:
         """Forget how far scores were written: from now on others may write, and note what is gone, too."""
@@ -76,6 +80,32 @@ class PartitionRefusals:
     def expect(self, partition: int, scores_offset: int) -> None:
         """Note how far the scores of an own partition were written that is read again: none of them may be missing."""
         self._written_to[partition] = scores_offset
+
+    def written(self, letters_end: int) -> None:
+        """Note where `dead-letters` ended at least, once the broker had acknowledged letters."""
+        self._letters_end = max(self._letters_end, letters_end)
+
+    async def read(self, tail: LettersTail, position: Position) -> None:
+        """Read all letters, up to no earlier an end than this worker, or the partition's last owner, has known before.
+
+        A leader that hung, and wakes when another one leads already, tells for a moment the end that it knew. Letters
+        would be missing then, and what they refuse would count as accepted. Where the end stays below, the topic was
+        made anew.
+
+        Raises:
+            RebalanceInProgressError: a letter is of a term that is not known here yet; read again.
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        least = max([self._letters_end, *(one.letters_read for one in position.claims[-1:])])
+        end = await tail.read()
+        for _ in range(_TIMES if end < least else 0):
+            await asyncio.sleep(_AGAIN_SECONDS)
+            if (end := await tail.read()) >= least:
+                break
+        if end < least:
+            log.warning("dead letters end at %d, and ended at %d before: those from there on are gone", end, least)
+            self._letters_end = 0
+        self.written(end)
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.

@@ -165,7 +165,7 @@ def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) ->
     follower: Any = SimpleNamespace(lineup=lineup, logs=Logs())
     published = SimpleNamespace(noted=lambda *_: None, refused=lambda *_: frozenset())
     made._follower, made._published, made._members = follower, published, SimpleNamespace(is_mixed=False)
-    made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
+    made.refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: brokers.position(one) for one in range(PARTITIONS)}
     made._committed, made._handled, made.log = {}, {}, 0
     made._starts = SimpleNamespace(losses={})

@@ -74,7 +74,7 @@ def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     made: Any = DecisionPositions.__new__(DecisionPositions)
     follower: Any = SimpleNamespace(lineup=Lineup("default"), logs=Logs())
     made._follower, made._members = follower, SimpleNamespace(is_mixed=False)
-    made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
+    made.refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: Position(revision=1) for one in partitions}
     made._committed, made._handled, made.log = {}, {}, 0
     made._starts = SimpleNamespace(losses={})

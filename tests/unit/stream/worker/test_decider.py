@@ -29,6 +29,8 @@ READING, KNOWN = 0, 1
 class Positions:
     """The positions of two partitions; that of `READING` is being read again."""
 
+    refusals = SimpleNamespace(written=int)
+
     def __init__(self) -> None:
         self.known = {KNOWN: "known"}
         self.advanced: list[int] = []

@@ -85,7 +85,7 @@ async def test_dead_letters_are_written_before_the_outputs_of_their_partition_an
     brokers = Brokers()
     written = await write(brokers, {0: [1], 1: [3]}, [letter(1, 2), letter(1, 4)])
     assert brokers.calls == [{("scores", 0): [1], LETTERS: [2, 4]}, {("scores", 1): [3]}]
-    assert written == Written({0: 1, 1: 1}, {}, {})
+    assert written == Written({0: 1, 1: 1}, {}, {}, letters_end=2)
 
 
 async def test_dead_letters_that_cannot_be_written_hold_up_their_partitions_alone() -> None:

@@ -101,6 +101,43 @@ async def test_a_worker_counts_what_is_gone_of_its_own_scores_and_not_by_an_earl
     assert made.claim_headers(HERE, Standing(2_048, 4), 3_072) == [], "another owner may have found it, and noted it"
 
 
+async def test_the_end_of_letters_that_a_leader_tells_who_has_just_woken_is_asked_for_again() -> None:
+    made, _ = refusals()
+    made.written(7)
+    tail: Any = Waking([1, 1, 8, 9])
+    await made.read(tail, Position())
+    assert tail.ends == [9], "what we wrote is not missing"
+    made, _ = refusals()
+    tail = Waking([1, 1, 8, 9])
+    await made.read(tail, Position(claims=(Claim(1_024, 90), Claim(2_048, 7))))
+    assert tail.ends == [9], "nor what the last owner has read; of owners before it the topic may have been another"
+
+
+async def test_letters_of_a_topic_that_was_made_anew_are_waited_for_no_longer_than_a_leader_takes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stream.worker.refusals._TIMES", 1)
+    made, _ = refusals()
+    made.written(7)
+    tail: Any = Waking([3, 3, 4])
+    await made.read(tail, Position())
+    assert caplog.messages == ["dead letters end at 3, and ended at 7 before: those from there on are gone"]
+    await made.read(tail, Position())
+    assert len(caplog.messages) == 1, "it is told once"
+
+
+class Waking(KnownLetters):
+    """Letters whose end is told as an old one at first."""
+
+    def __init__(self, ends: list[int]) -> None:
+        super().__init__()
+        self.ends = ends
+
+    async def read(self) -> int:
+        self.read_to = self.ends.pop(0)
+        return self.read_to
+
+
 def test_a_commit_notes_the_claim_and_from_where_letters_have_to_be_read() -> None:
     made, position, _ = settled((3, 6, 1), (1, 9, 1), end=30)
     noted = made.noted(HERE, position, behind=7)

@@ -53,6 +53,7 @@ class Positions:
     def __init__(self) -> None:
         self.role, self.log, self.epochs = Role(Term(), True, "scores"), 0, {0: EPOCH}  # noqa: FBT003 - a term's role
         self.known: dict[int, Position] = {0: Position(Standing(EPOCH, -1))}
+        self.refusals = SimpleNamespace(written=int)
 
     def __getitem__(self, partition: int) -> Position:
         return self.known[partition]
