@@ -58,7 +58,7 @@ class OwnPayments:
 
     def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
         self.transactions = transactions
-        self._columns = _Columns(transactions, _readers_of(declared))
+        self._columns = _Columns(transactions, declared)
         self._each = list[OwnPayment]()
 
     def payment(self, number: int) -> "OwnPayment":
@@ -76,12 +76,15 @@ class OwnPayments:
 class _Columns(dict[str, Sequence[FieldText]]):
     """The fields of a batch by name, worked out when first asked for; a dictionary looks up the others in C."""
 
-    def __init__(self, transactions: Transactions, readers: Mapping[str, FieldReader]) -> None:
+    def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
         super().__init__()
         self._transactions = transactions
-        self._readers = readers
+        self._declared = declared
+        self._readers: Mapping[str, FieldReader] | None = None
 
     def __missing__(self, name: str) -> Sequence[FieldText]:
+        if self._readers is None:  # only formulas ask
+            self._readers = _readers_of(self._declared)
         found = self[name] = self._readers[name](self._transactions)
         return found
 
