@@ -1,7 +1,7 @@
 """The fields of one's own payment: those of the contract as columns of a batch, and one payment as formulas see it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from math import isnan
 from types import MappingProxyType
 
@@ -11,7 +11,7 @@ import numpy as np
 from features.history import records
 from features.history.frames import Floats, major_units
 from features.history.store import Transactions
-from features.own_fields import DeclaredFields, FieldKind, OwnField
+from features.own_fields import DeclaredFields, FieldKind
 from features.own_table import own_numbers, own_texts
 
 HOUR_MS = 3_600_000
@@ -19,7 +19,7 @@ HOURS_OF_DAY = 24
 FieldText = float | bool | str | None
 """A field's value as formulas see it; None: absent."""
 FieldReader = Callable[[Transactions], Sequence[FieldText]]
-_CACHED_MODULES = 32
+_CACHED_READERS = 4_096
 
 
 def hours(transactions: Transactions) -> Floats:
@@ -59,18 +59,15 @@ class OwnPayments:
     def __init__(self, transactions: Transactions, declared: DeclaredFields) -> None:
         self.transactions = transactions
         self._columns = _Columns(transactions, declared)
-        self._each = list[OwnPayment]()
 
     def payment(self, number: int) -> "OwnPayment":
         """Return one of them."""
         return OwnPayment(self.transactions, self._columns, number)
 
+    @cached_property
     def each(self) -> Sequence["OwnPayment"]:
-        """Return all of them, which the formulas of a batch share."""
-        if not self._each:
-            transactions, columns = self.transactions, self._columns
-            self._each = [OwnPayment(transactions, columns, at) for at in range(len(transactions))]
-        return self._each
+        """All of them, which the formulas of a batch share."""
+        return [self.payment(at) for at in range(len(self.transactions))]
 
 
 class _Columns(dict[str, Sequence[FieldText]]):
@@ -80,35 +77,23 @@ class _Columns(dict[str, Sequence[FieldText]]):
         super().__init__()
         self._transactions = transactions
         self._declared = declared
-        self._readers: Mapping[str, FieldReader] | None = None
 
     def __missing__(self, name: str) -> Sequence[FieldText]:
-        if self._readers is None:  # only formulas ask
-            self._readers = _readers_of(self._declared)
-        found = self[name] = self._readers[name](self._transactions)
-        return found
+        column = self[name] = _reader(self._declared, name)(self._transactions)
+        return column
 
 
-class _Readers(dict[str, FieldReader]):
-    """What reads the fields of a batch, by name, of the contract and of a module; made when first asked for."""
+@lru_cache(maxsize=_CACHED_READERS)
+def _reader(declared: DeclaredFields, name: str) -> FieldReader:
+    """Return what reads a field of a batch, of the contract or of a module.
 
-    def __init__(self, declared: DeclaredFields) -> None:
-        super().__init__()
-        self._declared = declared
-
-    def __missing__(self, name: str) -> FieldReader:
-        field = self._declared.found(name)
-        if field is None:
-            raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
-        found = self[name] = _reader(field)
-        return found
-
-
-_readers_of = lru_cache(maxsize=_CACHED_MODULES)(_Readers)
-
-
-def _reader(field: OwnField) -> FieldReader:
-    name, power = field.name, float(field.power)
+    Raises:
+        LookupError: there is no such field.
+    """
+    field = declared.found(name)
+    if field is None:
+        raise LookupError(f"{name!r} is no field of the contract, and is not declared in FIELDS")
+    power = float(field.power)
     if name in CONTRACT_NUMBERS:
         of_contract = CONTRACT_NUMBERS[name]
         return lambda transactions: _absent_as_none(of_contract(transactions).tolist())

@@ -198,7 +198,7 @@ def _compute_own(plan: "_Plan", payments: OwnPayments, found: Floats) -> None:
             found[at] = _CALENDAR[row.aggregate](payments.transactions)
         else:
             assert isinstance(row.aggregate, Formula)  # noqa: S101 - a prediction has a history
-            found[at.start] = evaluate_alone(row.aggregate, payments.each())
+            found[at.start] = evaluate_alone(row.aggregate, payments.each)
 
 
 class _Plan(NamedTuple):

@@ -119,9 +119,11 @@ class FieldRules:
 
     def read_all(self, payments: Sequence[Any]) -> OwnOfBatch:
         """Read the fields of a batch of transactions, with the same result as `read` of each."""
-        table = self._table(payments) if len(payments) > FEW else None
-        if table is not None:
-            return OwnOfBatch(table, {}, self._undeclared_beside(table, [one.attributes or {} for one in payments]))
+        if len(payments) > FEW:
+            given = [payment.attributes or {} for payment in payments]
+            table = self._table(payments, given)
+            if table is not None:
+                return OwnOfBatch(table, {}, self._undeclared_beside(table, given))
         values, wrong, undeclared = list[OwnValues](), dict[int, tuple[str, ...]](), list[str]()
         for at, one in enumerate(payments):
             own = self.read(one)
@@ -131,10 +133,10 @@ class FieldRules:
                 wrong[at] = own.dropped
         return OwnOfBatch(values, wrong, undeclared)
 
-    def _table(self, payments: Sequence[Any]) -> OwnTable | None:
-        """Read a batch as columns; None if something is wrong with a value, or may be."""
+    def _table(self, payments: Sequence[Any], given: Sequence[Mapping[str, Any]]) -> OwnTable | None:
+        """Read a batch, with the attributes of each, as columns; None if something is wrong with a value, or may be."""
         carried = {name: [getattr(one, name) for one in payments] for name in self._carried}
-        table = self._columns.read([one.attributes or {} for one in payments], carried)
+        table = self._columns.read(given, carried)
         if table is None or any(map(_may_be_card_number, table.distinct_texts())):
             return None
         return table

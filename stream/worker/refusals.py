@@ -21,7 +21,7 @@ from stream.scoring.facts import FactListener, LateLetters
 log = logging.getLogger("fraudstream.refusals")
 
 _NONE: Mapping[int, int] = {}
-_TIMES, _AGAIN_SECONDS = 50, 0.2
+_MOST_REPEATS, _AGAIN_SECONDS = 50, 0.2
 """So often a broker that may have hung is asked again, since it knows less than it should for a moment."""
 
 
@@ -98,7 +98,7 @@ class PartitionRefusals:
         """
         least = max([self._letters_end, *(one.letters_read for one in position.claims[-1:])])
         end = await tail.read()
-        for _ in range(_TIMES if end < least else 0):
+        for _ in range(_MOST_REPEATS if end < least else 0):
             await asyncio.sleep(_AGAIN_SECONDS)
             if (end := await tail.read()) >= least:
                 break

@@ -101,7 +101,10 @@ async def test_a_worker_counts_what_is_gone_of_its_own_scores_and_not_by_an_earl
     assert made.claim_headers(HERE, Standing(2_048, 4), 3_072) == [], "another owner may have found it, and noted it"
 
 
-async def test_the_end_of_letters_that_a_leader_tells_who_has_just_woken_is_asked_for_again() -> None:
+async def test_the_end_of_letters_that_a_leader_tells_who_has_just_woken_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.worker.refusals._AGAIN_SECONDS", 0)
     made, _ = refusals()
     made.written(7)
     tail: Any = Waking([1, 1, 8, 9])
@@ -116,7 +119,7 @@ async def test_the_end_of_letters_that_a_leader_tells_who_has_just_woken_is_aske
 async def test_letters_of_a_topic_that_was_made_anew_are_waited_for_no_longer_than_a_leader_takes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("stream.worker.refusals._TIMES", 1)
+    monkeypatch.setattr("stream.worker.refusals._MOST_REPEATS", 1)
     made, _ = refusals()
     made.written(7)
     tail: Any = Waking([3, 3, 4])
