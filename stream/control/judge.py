@@ -68,7 +68,8 @@ _EVENT_ID = re.compile("[0-9a-f]{32}")
 class PendingCommand(NamedTuple):
     """A command without a verdict, the trace of its judging, and what the repository holds of the models it names.
 
-    `seal` says who signed its record, `batch` is the one that it came in.
+    `seal` says who signed its record, `batch` is the one that it came in. `late` is one that had expired before it was
+    read: its answer waits for the repository, up to the deadline, so that it names the model and not a slow repository.
     """
 
     command: Command
@@ -76,6 +77,7 @@ class PendingCommand(NamedTuple):
     inspection: "asyncio.Task[Inspection]"
     seal: Seal
     batch: Batch
+    late: bool
 
 
 class Judge:
@@ -207,7 +209,7 @@ class Judge:
         slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command, seal))
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)
-        pending = PendingCommand(command, trace, inspection, seal, batch)
+        pending = PendingCommand(command, trace, inspection, seal, batch, now_ms() >= command.expires_ms)
         if self._is_first(pending) and (self._backlog_end is None or record.offset < self._backlog_end):
             self._backlog.add(command.command_id)
         if not slow or not command.needs_candidate:
@@ -266,7 +268,7 @@ class Judge:
     async def _judge_once(self, pending: PendingCommand) -> bool:
         """Judge a command once, publish the result, and tell whether it is final; not before the repository answers."""
         command = pending.command
-        if not pending.inspection.done() and now_ms() < command.expires_ms:
+        if not pending.inspection.done() and (pending.late or now_ms() < command.expires_ms):
             return False
         if not self._is_first(pending) and command.command_id not in self._follower.lineup.answers:
             return False

@@ -128,6 +128,43 @@ async def test_a_repository_that_does_not_answer_refuses_the_command_at_the_dead
     assert [problem.detail for problem in overdue.problems] == ["store://models: no answer within 0.05 s"]
 
 
+async def test_the_answer_to_a_command_that_expired_before_it_was_read_waits_for_a_slow_repository(
+    judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(judged)
+    hang(monkeypatch, C, released)
+    monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.01)
+    monkeypatch.setattr(judge_module, "_POLL_SECONDS", 0.01)
+    late = command("promote", "late", 2, C, seconds=0.01)
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(5):
+        await judged.send(late)
+        await asyncio.sleep(0.1)
+        assert not judged.verdicts
+        released.set()
+        while not judged.verdicts:
+            await judged.follower.wait_for_change(0.1)
+    (event,) = judged.log.events
+    assert ([problem.code for problem in event.problems], event.model) == (["expired"], C)
+
+
+async def test_a_repository_that_hangs_keeps_a_command_that_expired_before_until_its_deadline_alone(
+    judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(judged)
+    hang(monkeypatch, C, released)
+    monkeypatch.setattr(judge_module, "DEADLINE_SECONDS", 0.05)
+    late = command("promote", "late", 2, C, seconds=0.01)
+    await asyncio.sleep(0.02)
+    async with asyncio.timeout(5):
+        await judged.send(late)
+        while not judged.verdicts:
+            await judged.follower.wait_for_change(0.1)
+    problems = {problem.code: problem.detail for problem in judged.log.events[-1].problems}
+    assert problems.keys() == {"repository_unavailable", "expired"}
+    assert problems["repository_unavailable"] == "store://models: no answer within 0.05 s"
+
+
 async def test_decisions_wait_until_the_repository_has_answered_for_the_commands_of_the_backlog(
     judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
