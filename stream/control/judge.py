@@ -70,6 +70,7 @@ class PendingCommand(NamedTuple):
 
     `seal` says who signed its record, `batch` is the one that it came in. `late` is one that had expired before it was
     read: its answer waits for the repository, up to the deadline, so that it names the model and not a slow repository.
+    No decision waits for that answer, which is a refusal in any case.
     """
 
     command: Command
@@ -127,7 +128,7 @@ class Judge:
 
     @property
     def settled(self) -> bool:
-        """Whether every command that was in the log when its partition was assigned has been judged once.
+        """Whether every command in the log when its partition was assigned, unless it had expired, was judged once.
 
         Decisions wait for it, so that a roll-back is judged before the record that needs it is decided again.
         """
@@ -210,7 +211,8 @@ class Judge:
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)
         pending = PendingCommand(command, trace, inspection, seal, batch, now_ms() >= command.expires_ms)
-        if self._is_first(pending) and (self._backlog_end is None or record.offset < self._backlog_end):
+        of_backlog = self._backlog_end is None or record.offset < self._backlog_end
+        if self._is_first(pending) and of_backlog and not pending.late:
             self._backlog.add(command.command_id)
         if not slow or not command.needs_candidate:
             await asyncio.wait({inspection}, timeout=_IN_ORDER_SECONDS)

@@ -122,6 +122,11 @@ class JudgedLog:
         await self.judge.judge_batch(batch)
         return batch
 
+    async def await_verdicts(self, count: int = 1) -> None:
+        """Wait until so many verdicts are given."""
+        while len(self.verdicts) < count:
+            await self.follower.wait_for_change(1.0)
+
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         """The events by kind and command id."""

@@ -49,6 +49,13 @@ def hang(monkeypatch: pytest.MonkeyPatch, name: str, released: threading.Event) 
     monkeypatch.setattr(judge_module, "inspect_artifact", inspect)
 
 
+async def expired_command() -> Command:
+    """Return a promotion of C whose time is over before anybody can have read it."""
+    late = command("promote", "late", 2, C, seconds=0.01)
+    await asyncio.sleep(0.02)
+    return late
+
+
 async def live(judged: JudgedLog) -> None:
     """Make B live, A before it; both are loaded."""
     for number, digest in enumerate((A, B)):
@@ -91,14 +98,12 @@ async def test_commands_behind_one_that_waits_for_the_repository_are_judged_mean
             command("promote", "hangs", 2, C), command("promote", "other", 2, A), command("roll_back", "back", 2)
         )
         again = await judged.send(command("withdraw", "last", 2))
-        while len(judged.verdicts) < 3:
-            await judged.follower.wait_for_change(1.0)
+        await judged.await_verdicts(3)
         assert sorted(judged.verdicts)[1:] == [("refused", "last"), ("refused", "other")]
         assert judged.verdicts[0] == ("accepted", "back")
         assert batch.current(), "the batch is not acknowledged before all its commands have a verdict"
         released.set()
-        while len(judged.verdicts) < 4:
-            await judged.follower.wait_for_change(1.0)
+        await judged.await_verdicts(4)
         assert judged.verdicts[-1] == ("refused", "hangs"), "the lineup has another revision by now"
         while batch.current() or again.current():
             await judged.follower.wait_for_change(0.01)
@@ -117,12 +122,10 @@ async def test_a_repository_that_does_not_answer_refuses_the_command_at_the_dead
     monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.01)
     async with asyncio.timeout(5):
         await judged.send(command("promote", "expires", 2, C, seconds=0.1))
-        while not judged.verdicts:
-            await judged.follower.wait_for_change(1.0)
+        await judged.await_verdicts()
         monkeypatch.setattr(judge_module, "DEADLINE_SECONDS", 0.05)
         await judged.send(command("challenge", "overdue", 2, C))
-        while len(judged.verdicts) < 2:
-            await judged.follower.wait_for_change(1.0)
+        await judged.await_verdicts(2)
     expired, overdue = judged.log.events
     assert [problem.code for problem in expired.problems] == ["repository_unavailable", "expired"]
     assert [problem.detail for problem in overdue.problems] == ["store://models: no answer within 0.05 s"]
@@ -135,15 +138,15 @@ async def test_the_answer_to_a_command_that_expired_before_it_was_read_waits_for
     hang(monkeypatch, C, released)
     monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.01)
     monkeypatch.setattr(judge_module, "_POLL_SECONDS", 0.01)
-    late = command("promote", "late", 2, C, seconds=0.01)
-    await asyncio.sleep(0.02)
+    judged.judge._backlog_end = 3
+    late = await expired_command()
     async with asyncio.timeout(5):
         await judged.send(late)
         await asyncio.sleep(0.1)
         assert not judged.verdicts
+        assert judged.judge.settled, "no decision waits for what is refused in any case"
         released.set()
-        while not judged.verdicts:
-            await judged.follower.wait_for_change(0.1)
+        await judged.await_verdicts()
     (event,) = judged.log.events
     assert ([problem.code for problem in event.problems], event.model) == (["expired"], C)
 
@@ -154,12 +157,10 @@ async def test_a_repository_that_hangs_keeps_a_command_that_expired_before_until
     await live(judged)
     hang(monkeypatch, C, released)
     monkeypatch.setattr(judge_module, "DEADLINE_SECONDS", 0.05)
-    late = command("promote", "late", 2, C, seconds=0.01)
-    await asyncio.sleep(0.02)
+    late = await expired_command()
     async with asyncio.timeout(5):
         await judged.send(late)
-        while not judged.verdicts:
-            await judged.follower.wait_for_change(0.1)
+        await judged.await_verdicts()
     problems = {problem.code: problem.detail for problem in judged.log.events[-1].problems}
     assert problems.keys() == {"repository_unavailable", "expired"}
     assert problems["repository_unavailable"] == "store://models: no answer within 0.05 s"
@@ -322,8 +323,7 @@ async def test_a_let_through_is_divided_by_the_partitions_that_the_brokers_name_
     wish = LetThroughWish(50, {"EUR": 50_000})
     await judged.send(msgspec.structs.replace(command("limits", "l-1", 1), force=False, let_through=wish))
     async with asyncio.timeout(5):
-        while len(judged.verdicts) < 2:
-            await judged.follower.wait_for_change(0.01)
+        await judged.await_verdicts(2)
     assert judged.log.events[-1].limits == Limits(None, LetThrough(50, {"EUR": 50_000}, "l-1", 6))
     assert judged.follower.lineup.let_through == judged.log.events[-1].limits.let_through
     assert admin.asked == [["transactions"]] * 2
