@@ -89,6 +89,39 @@ def resolve_jars(recipe: str = "pom.xml", name: str = "libs", version: str = VER
     return libraries
 
 
+def class_archive(version: str) -> Path | None:
+    """Return the path of a version's loaded classes, with which a node starts in half the time; None while another
+    process makes them.
+
+    They are made once, by a node that is started and stopped for it. Java itself ignores an archive of other jars or of
+    another Java.
+    """
+    cache = resolve_jars(version=version).parent
+    archive = cache / "classes.jsa"
+    if archive.exists():
+        return archive
+    with (cache / "classes.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        if not archive.exists():
+            _make_archive(archive, version)
+    return archive
+
+
+def _make_archive(archive: Path, version: str) -> None:
+    unfinished = archive.with_suffix(f".{uuid.uuid4().hex}")
+    node = JarsCluster(Layout(version=version), classes=f"-XX:ArchiveClassesAtExit={unfinished}")
+    try:
+        node.start()
+        node.stop()
+        unfinished.rename(archive)
+    finally:
+        node.close()
+        unfinished.unlink(missing_ok=True)
+
+
 def tools_classpath() -> str:
     """Return the class path of Kafka's command line tools.
 
@@ -101,6 +134,8 @@ def tools_classpath() -> str:
 class JarsCluster:
     """A single Kafka node that can be stopped, killed, paused and started again on its port and data.
 
+    `classes` is Java's flag for an archive of classes; by default that of `class_archive`.
+
     Raises:
         NoJars: see `resolve_jars`.
     """
@@ -108,7 +143,7 @@ class JarsCluster:
     kind = "apache-kafka-jars"
     replication = 1
 
-    def __init__(self, layout: Layout = PLAIN) -> None:
+    def __init__(self, layout: Layout = PLAIN, classes: str | None = None) -> None:
         classpath = f"{resolve_jars(version=layout.version)}/*"
         self._layout = layout
         self._folder = tempfile.TemporaryDirectory(prefix="kafka-")
@@ -118,6 +153,8 @@ class JarsCluster:
         self.move()
         logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
         heap = ["-Xms256m", f"-Xmx{layout.heap_mb}m"]
+        if classes is None and (archive := class_archive(layout.version)):
+            classes = f"-XX:SharedArchiveFile={archive}"
         java = [
             "java",
             *heap,
@@ -125,6 +162,7 @@ class JarsCluster:
             "-XX:+UseSerialGC",
             "-XX:+ExitOnOutOfMemoryError",
             logging,
+            *([classes] if classes else []),
             *layout.flags,
         ]
         self._java = [*java, "-cp", classpath]
