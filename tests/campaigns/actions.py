@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -35,6 +36,7 @@ COMMAND_SECONDS = 12.0
 WELL_SECONDS = 90.0
 NOTICED_SECONDS = 2.0
 """Within which workers notice that Redis is empty; until then they are ready."""
+SETTING_SECONDS = (10.0, 10.0, 30.0)
 LEAST_IN_SYNC, ALL_IN_SYNC = "2", "3"
 CONNECTING = ("BROKERS", "TOPIC_PREFIX", "DEPLOYMENT", "GROUP")
 
@@ -101,7 +103,12 @@ class Actions:
                 self.world.cluster.nodes[node].resume()
 
     def _in_sync(self, least: str) -> None:
-        set_on_topic(self.world.cluster.brokers, self.world.topic("scores"), min_insync_replicas=least)
+        """Set how many replicas take a write; a client may go on asking a broker that has just been killed."""
+        for seconds in SETTING_SECONDS:
+            with suppress(TimeoutError):
+                set_on_topic(self.world.cluster.brokers, self.world.topic("scores"), seconds, min_insync_replicas=least)
+                return
+        raise NotWellError(f"brokers did not take a setting within {sum(SETTING_SECONDS):g} s")
 
     def command(self, kind: str, model: int | None = None) -> None:
         """Send a command as an operator does, and note its verdict; it may be refused, or nobody may judge it."""

@@ -94,7 +94,11 @@ class ServiceActions:
     # --- limits
 
     def limit_descriptors(self, worker: int, spare: int, seconds: float) -> None:
-        """Let a worker open only so many more descriptors, for some seconds."""
+        """Let a worker open only so many more descriptors, for some seconds.
+
+        One that still starts would end, as it should, and not even import its modules.
+        """
+        self._await_joined(worker)
         pid = self.world.workers[worker].pid
         limited(self._beside, pid, resource.RLIMIT_NOFILE, use_of(pid).descriptors + spare, seconds)
 
@@ -108,8 +112,10 @@ class ServiceActions:
                 world.replace_worker(at)
             else:
                 world.restart_worker(at)
-            joining = world.workers[at]
-            until(lambda joining=joining: joining.has_joined, f"worker {at} has joined", JOINED_SECONDS)
+            self._await_joined(at)
+
+    def _await_joined(self, worker: int) -> None:
+        until(lambda: self.world.workers[worker].has_joined, f"worker {worker} has joined", JOINED_SECONDS)
 
 
 def limited(beside: Beside, pid: int, kind: int, most: int, seconds: float) -> None:

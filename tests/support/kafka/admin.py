@@ -19,15 +19,15 @@ def remove_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
         done.result(_SECONDS)
 
 
-def set_on_topic(brokers: str, topic: str, **settings: str) -> None:
-    """Set a topic's settings; underscores in their names stand for dots."""
+def set_on_topic(brokers: str, topic: str, seconds: float = _SECONDS, **settings: str) -> None:
+    """Set a topic's settings within some seconds; underscores in their names stand for dots."""
     admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     resource = ConfigResource(ResourceType.TOPIC, topic)
     for name, value in settings.items():
         entry = ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
         resource.add_incremental_config(entry)
     for done in admin.incremental_alter_configs([resource]).values():
-        done.result(_SECONDS)
+        done.result(seconds)
 
 
 def delete_topics(brokers: str, prefix: str) -> None:
