@@ -18,6 +18,7 @@ import numpy as np
 
 from features.errors import StoreUnavailableError
 from features.history.store import (
+    Fate,
     HistoryStore,
     Label,
     LabelResult,
@@ -37,6 +38,7 @@ log = logging.getLogger("fraudstream.outage")
 MOST_WITHOUT_REDIS = 100_000
 """A fifth of the payments that may be kept, so a short outage delays no payment behind a backfilled one."""
 _MAX_PENDING = 500_000
+_TAKEN = {Fate.DECIDE, Fate.ERASURE}
 _CATCH_UP_BATCH = 4096
 """Large, so that catching up is faster than the incoming stream even if each call is slow."""
 
@@ -192,15 +194,19 @@ class DegradingStore:
             return await self._observe_stopgap(self._stopgap, transactions)
 
     async def _observe_stopgap(self, stopgap: MemoryStore, transactions: Transactions) -> Observed:
-        """Observe in memory, and keep the transactions to apply them later."""
+        """Observe in memory, and keep the transactions that entered a history, to apply them later.
+
+        One that was refused would be accepted by a Redis that has lost the payment with which it is in conflict.
+        """
         if self._pending_count + len(transactions) > _MAX_PENDING:
             raise StoreUnavailableError(
                 f"Redis is unavailable, and {self._pending_count} transactions wait to be applied"
             )
         observed = await stopgap.observe(transactions)
-        if observed.fates:
-            self._pending.append(transactions.first(len(observed.fates)))
-            self._pending_count += len(observed.fates)
+        taken = [at for at, fate in enumerate(observed.fates) if fate in _TAKEN]
+        if taken:
+            self._pending.append(transactions.at(taken))
+            self._pending_count += len(taken)
         return replace(observed, incomplete=True, stopgap=True)
 
     async def holds(self, transactions: Transactions) -> Sequence[bool]:

@@ -43,6 +43,10 @@ class Flaky:
         self.calls = 0
         self._store = MemoryStore(FEATURES)
 
+    def lose_all(self) -> None:
+        """Forget every history, as a replica does that had not received them and is a master now."""
+        self._store = MemoryStore(FEATURES)
+
     def limit(self, most_bytes: int) -> None:
         """Cut batches beyond so many bytes from now on."""
         self._store = MemoryStore(FEATURES, most_bytes=most_bytes)
@@ -123,6 +127,23 @@ async def test_a_retry_on_an_uncached_card_is_decided_again_and_counted_once() -
     redis.unavailable = False
     await store.catch_up()
     assert (await observe(store, transaction(8))).cards.lengths.tolist() == [2]
+
+
+async def test_what_was_refused_without_redis_does_not_take_the_place_of_a_payment_that_redis_lost() -> None:
+    redis, store = a_pair()
+    payment = transaction(1)
+    await observe(store, payment)
+    redis.unavailable = True
+    refused, repeated = transaction(7, id="t1", amount=1001), {**payment, "offset": 8}
+    assert list((await observe(store, refused, repeated)).fates) == [Fate.CONFLICT, Fate.REPEATED]
+    assert not store.has_pending, "what was not decided is not applied"
+    decided, too_late = transaction(10, ms=payment["ms"] + 60 * DAY_MS), transaction(11)
+    assert list((await observe(store, decided, too_late)).fates) == [Fate.DECIDE, Fate.TOO_LATE]
+    redis.lose_all()
+    redis.unavailable = False
+    await store.catch_up()
+    applied_again = await redis.observe(transactions([decided]))
+    assert (list(applied_again.fates), applied_again.cards.lengths.tolist()) == ([Fate.DECIDE], [1])
 
 
 async def test_batches_that_are_cut_without_redis_are_applied_whole_once_it_is_back() -> None:
